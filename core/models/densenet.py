@@ -33,9 +33,7 @@ class DenseBlock(nn.ModuleList):
     """Layers that each read all feature maps made before them."""
 
     def __init__(self, num_layers: int, in_channels: int, growth_rate: int) -> None:
-        super().__init__(
-            DenseLayer(in_channels + i * growth_rate, growth_rate) for i in range(num_layers)
-        )
+        super().__init__(DenseLayer(in_channels + i * growth_rate, growth_rate) for i in range(num_layers))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self:

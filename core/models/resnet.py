@@ -17,9 +17,7 @@ class BasicBlock(nn.Module):
     option B). With `shortcut=False` nothing is added: the plain network of the paper's section 4.1.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int, shortcut: bool = True
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, shortcut: bool = True) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)

@@ -1,0 +1,15 @@
+"""How good a network is: logits of a whole set, the report made from them, calibration."""
+
+from core.evaluation.calibration import expected_calibration_error, fit_temperature
+from core.evaluation.predict import Interrupted, predict
+from core.evaluation.report import Report, evaluate_checkpoint, make_report
+
+__all__ = [
+    "Interrupted",
+    "Report",
+    "evaluate_checkpoint",
+    "expected_calibration_error",
+    "fit_temperature",
+    "make_report",
+    "predict",
+]

@@ -1,0 +1,199 @@
+"""What a worker does: drive one training and keep its folder true, whatever happens."""
+
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+import torch.nn.functional as F
+from filelock import Timeout
+from safetensors.torch import save_file
+
+from core import InputError
+from core.checkpoint import save_checkpoint
+from core.data import load_data
+from core.files import replace_atomically, write_json
+from core.runs.folder import RunFolder
+from core.runs.log import Event, EventLog
+from core.runs.worker import asked_to, forget_request
+from core.training.recipe import TrainConfig
+from core.training.state import load_state, save_state
+from core.training.trainer import DivergedError, Trainer
+
+EPOCH_SAVE_SECONDS = 60  # an epoch's end is saved if so long has passed since the last save
+POLL_SECONDS = 0.2  # between two looks whether a stop was asked for
+PROGRESS_SECONDS = 0.5
+
+Listener = Callable[[Event], None]
+
+
+def create_run(folder: RunFolder, config: TrainConfig) -> None:
+    """Make a run's folder with its config in it.
+
+    Raises:
+        InputError: the folder can't be written, or holds a run already.
+    """
+    if folder.config_file.exists():
+        raise InputError(
+            f"'{folder.path}' already holds a run. Use --resume to go on with it, or another --out."
+        )
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_json(folder.config_file, config.model_dump(mode="json"))
+    except OSError as error:
+        raise InputError(f"The folder '{folder.path}' can't be written ({error.strerror}).") from None
+
+
+def execute(folder: RunFolder, data_dir: Path, listener: Listener = lambda event: None) -> str:
+    """Train the run in `folder`, from its saved state if there is one; returns its final status.
+
+    Raises:
+        InputError: another worker has the run, it is finished, or it can't be run on this data.
+    """
+    config = folder.read_config()
+    if folder.read_report() is not None:
+        raise InputError(f"The run in '{folder.path}' is finished.")
+    try:
+        held = folder.lock().acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"The run in '{folder.path}' is already being trained.") from None
+    with held, EventLog(folder.events_file) as log:
+        worker = _Worker(folder, config, log, listener)
+        with worker.signals():
+            return worker.run(data_dir)
+
+
+class _Worker:
+    def __init__(self, folder: RunFolder, config: TrainConfig, log: EventLog, listener: Listener) -> None:
+        self.folder, self.config, self.log, self.listener = folder, config, log, listener
+        self._signal = False
+        self._request: str | None = None
+        self._looked = 0.0
+        self._saved = time.monotonic()
+        self._told = 0.0
+
+    def run(self, data_dir: Path) -> str:
+        forget_request(self.folder)
+        self.tell(_status("running", "preparing"))
+        try:
+            trainer = self.prepare(data_dir)
+            if trainer is not None:
+                self.train(trainer)
+                if trainer.report is not None:
+                    self.finish(trainer)
+                    return self.end("finished")
+                self.save(trainer)
+        except InputError as error:
+            self.end("failed", str(error))
+            raise
+        except DivergedError as error:
+            return self.end("failed", str(error))
+        except torch.OutOfMemoryError:
+            half = max(self.config.recipe.batch_size // 2, 2)
+            return self.end("failed", f"The device is out of memory. Try --batch-size {half}.")
+        except Exception as error:
+            traceback.print_exc()
+            return self.end("failed", f"{type(error).__name__}: {error}"[:300])
+        return self.end("paused" if self._request == "pause" else "stopped")
+
+    def prepare(self, data_dir: Path) -> Trainer | None:
+        """Load the data and build the trainer; None if a stop was asked for meanwhile."""
+        data = load_data(self.config.data, data_dir=data_dir, progress=self.progress)
+        if self.should_stop():
+            return None
+        resume = load_state(self.folder.resume_file) if self.folder.resume_file.exists() else None
+        return Trainer(self.config, data, resume, should_stop=self.should_stop)
+
+    def train(self, trainer: Trainer) -> None:
+        """Log every event; save the state when it is time."""
+        self._saved = time.monotonic()
+        for event in trainer.events():
+            self.tell(event)
+            since = time.monotonic() - self._saved
+            limit = self.config.save_every
+            if event["type"] == "epoch":
+                limit = min(limit, EPOCH_SAVE_SECONDS)
+            if since >= limit:
+                self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write resume state and weights. A full disk leaves the last good ones; training goes on."""
+        try:
+            self.log.sync()
+            save_state(self.folder.resume_file, trainer.state())
+            save_checkpoint(self.folder.model_file, trainer.weights(), trainer.checkpoint_info())
+        except OSError as error:
+            self.tell(_status("running", f"could not save: {error.strerror}; the last save is kept"))
+        self._saved = time.monotonic()
+
+    def finish(self, trainer: Trainer) -> None:
+        """Write what a finished run leaves; the saved state is no longer needed."""
+        info = trainer.checkpoint_info()
+        save_checkpoint(self.folder.model_file, trainer.weights(), info)
+        probabilities = F.softmax(trainer.test_logits / trainer.temperature, dim=1)
+        tensors = {
+            "indices": torch.arange(len(probabilities), dtype=torch.int32),
+            "labels": trainer.data.test.labels.to(torch.int16),
+            "probabilities": probabilities.half(),
+        }
+        replace_atomically(self.folder.predictions_file, lambda part: save_file(tensors, part))
+        write_json(self.folder.report_file, trainer.report.model_dump())
+        self.folder.resume_file.unlink(missing_ok=True)
+
+    def end(self, status: str, reason: str = "") -> str:
+        self.tell(_status(status, reason))
+        return status
+
+    def tell(self, event: Event) -> None:
+        self.log.write(event)
+        self.log.flush()
+        self.listener(event)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Log how far the data is, not too often."""
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_SECONDS:
+            self._told = now
+            self.tell(
+                {
+                    "type": "progress",
+                    "time": time.time(),
+                    "stage": stage,
+                    "done": done,
+                    "total": total,
+                }
+            )
+
+    def should_stop(self) -> bool:
+        """Whether a signal or a request for pause or stop has come."""
+        now = time.monotonic()
+        if now - self._looked >= POLL_SECONDS:
+            self._looked = now
+            self._request = asked_to(self.folder) or self._request
+        return self._signal or self._request is not None
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the training between two steps, with its state saved."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            self._signal = True
+
+        before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)
+
+
+def _status(status: str, reason: str = "") -> Event:
+    return {"type": "status", "time": time.time(), "status": status, "reason": reason}

@@ -1,0 +1,1 @@
+"""Training: recipe -> Trainer -> events. Nothing here writes a file or knows who listens."""

@@ -1,0 +1,447 @@
+"""The training loop, top to bottom in the order in which it runs.
+
+    trainer = Trainer(config, data)
+    for event in trainer.events():   # start, step, epoch, ..., finish: plain dicts
+        ...
+    trainer.report, trainer.checkpoint_info(), trainer.weights()
+
+Between any two steps (whenever `events()` has yielded or ended) `state()` can be taken;
+`Trainer(config, data, resume=state)` goes on from there with the same losses, bit for bit, on the
+same kind of device.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core import InputError
+from core.checkpoint import CheckpointInfo
+from core.data.batches import EpochBatches, channel_statistics, resize_set
+from core.data.image_set import DataSet, ImageSet, stratified_split
+from core.device import autocast, describe_device, pick_device, pick_precision, place, prepare
+from core.evaluation import Interrupted, Report, fit_temperature, make_report, predict
+from core.evaluation.report import confusion_matrix, per_class_accuracy
+from core.models import create_model, model_spec
+from core.training.recipe import TrainConfig
+from core.training.state import TrainingState
+
+LOG_SECONDS = 0.5  # between two looks at the losses, which stay on the device until then
+LOGGED_STEPS = 10_000  # a longer run logs every second, third, ... step, to keep its log small
+AVERAGE_EVERY = 5  # steps between two updates of the running average of the weights
+
+Event = dict[str, Any]
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class Trainer:
+    """One training of one network.
+
+    Args:
+        config: what to train, complete.
+        data: the images; moved to the device and kept there as uint8.
+        resume: a state to go on from.
+        should_stop: asked at every step and every evaluation batch; `events()` ends soon after a
+            yes, between two steps.
+
+    Raises:
+        InputError: this recipe can't be run on this data.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: DataSet,
+        resume: TrainingState | None = None,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        device: torch.device | None = None,
+    ) -> None:
+        self.config, self.recipe, self.data = config, config.recipe, data
+        self.should_stop = should_stop
+        self.device = device or pick_device(config.device)
+        prepare(self.device, resume.values["threads"] if resume else None)
+        self.dtype = pick_precision(config.precision, self.device)
+        if resume:
+            self.dtype = getattr(torch, resume.values["dtype"])
+
+        train, self._held_out = _choose_images(data, config)
+        _refuse_misfits(config, train, data)
+        self.mean, self.std = channel_statistics(train.images)
+        self._mean = torch.tensor(self.mean, device=self.device)
+        self._std = torch.tensor(self.std, device=self.device)
+        self._train = ImageSet(train.images.to(self.device), train.labels.to(self.device))
+        self._epoch_test = _evenly(data.test, self.recipe.epoch_test_images)
+        self.steps_per_epoch = len(train) // self.recipe.batch_size
+        self.steps_total = self.steps_per_epoch * self.recipe.epochs
+        self._log_stride = math.ceil(self.steps_total / LOGGED_STEPS)
+
+        torch.manual_seed(config.seed)
+        self.model = place(create_model(config.model, len(data.classes)), self.device)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = self.recipe.bn_momentum
+        self.optimizer = _make_optimizer(self.model, config, self.device)
+        self._average = copy.deepcopy(self.model) if self.recipe.ema_epochs else None
+
+        self.step = 0  # steps taken
+        self.epoch = 0  # epochs trained and tested
+        self.seconds = 0.0  # of work, over all sittings
+        self.report: Report | None = None
+        self.test_logits: Tensor | None = None
+        self.temperature = 1.0
+        self._pending: list[tuple[int, Tensor]] = []  # (step, loss) not yet read from the device
+        self._loss_sum = torch.zeros((), device=self.device)
+        self._correct = torch.zeros((), device=self.device, dtype=torch.int64)
+        self._resumed = resume is not None
+        if resume:
+            self._restore(resume)
+        self._clock = time.monotonic()
+
+    def events(self) -> Iterator[Event]:
+        """Train; yield what happens. Ends early, between two steps, when told to stop."""
+        self._clock = time.monotonic()
+        if self._resumed:
+            first = self._pending[0][0] if self._pending else self.step + 1
+            yield _event("status", status="running", reason="resumed", from_step=first)
+        else:
+            yield self._start_event()
+        try:
+            while self.epoch < self.recipe.epochs:
+                yield from self._train_epoch()
+                yield self._test_epoch()
+            yield self._finish()
+        except Interrupted:
+            yield from self._read_losses()
+
+    def _start_event(self) -> Event:
+        data = self.data
+        return _event(
+            "start",
+            config=self.config.model_dump(mode="json"),
+            device=describe_device(self.device),
+            precision=str(self.dtype).removeprefix("torch."),
+            steps_total=self.steps_total,
+            steps_per_epoch=self.steps_per_epoch,
+            classes=list(data.classes),
+            data={
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "train": len(self._train),
+                "held_out": len(self._held_out),
+                "test": len(data.test),
+                "skipped": data.skipped,
+            },
+        )
+
+    def _train_epoch(self) -> Iterator[Event]:
+        end = (self.epoch + 1) * self.steps_per_epoch
+        batches: EpochBatches | None = None
+        self._rate_from = (time.monotonic(), self.step)
+        while self.step < end:
+            if self.should_stop():
+                raise Interrupted
+            size = self.recipe.size_at(self.step, self.steps_total)
+            if batches is None or batches.data.images.shape[-1] != size:
+                batches = self._batches(size)
+            loss = self.train_step(*batches.batch(self.step % self.steps_per_epoch))
+            self.step += 1
+            if self.step % self._log_stride == 0 or self.step == self.steps_total:
+                self._pending.append((self.step, loss))
+            if self.step == 1 or time.monotonic() - self._rate_from[0] >= LOG_SECONDS:
+                yield from self._read_losses()
+        yield from self._read_losses()
+
+    def _batches(self, size: int) -> EpochBatches:
+        resized = ImageSet(resize_set(self._train.images, size), self._train.labels)
+        return EpochBatches(
+            resized,
+            self._mean,
+            self._std,
+            self.recipe.batch_size,
+            self.recipe.augmentation,
+            self.config.seed,
+            self.epoch,
+        )
+
+    def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One step of the optimizer; reads nothing back from the device.
+
+        Args:
+            images: (B, 3, H, W) float32, normalised.
+            labels: (B,) int64.
+
+        Returns:
+            The loss, a scalar that stays on the device.
+        """
+        lr = self.recipe.lr_at(self.step, self.steps_total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.model.train()
+        with autocast(self.device, self.dtype):
+            logits = self.model(images)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = loss.detach()
+        self._loss_sum += loss
+        self._correct += (logits.detach().argmax(dim=1) == labels).sum()
+        if self._average is not None and self.step % AVERAGE_EVERY == 0:
+            self._update_average()
+        return loss
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Exponential moving average of weights and BatchNorm statistics, quicker at the start."""
+        updates = self.step // AVERAGE_EVERY
+        window = self.recipe.ema_epochs * self.steps_per_epoch / AVERAGE_EVERY
+        weight = max(1 - math.exp(-1 / window), 9 / (10 + updates) if updates else 1.0)
+        ours, theirs = (
+            [t for t in module.state_dict().values() if t.is_floating_point()]
+            for module in (self._average, self.model)
+        )
+        torch._foreach_lerp_(ours, theirs, weight)
+
+    def _read_losses(self) -> Iterator[Event]:
+        """Read the losses since the last time from the device, at once: the one place that waits."""
+        if self._pending:
+            values = torch.stack([loss for _, loss in self._pending]).tolist()
+            since, first = self._rate_from
+            rate = (self.step - first) * self.recipe.batch_size / (time.monotonic() - since)
+            for value in values:
+                if not math.isfinite(value):
+                    raise DivergedError(
+                        f"The loss is no longer a number at step {self._pending[0][0]}. "
+                        "Try a lower learning rate (--lr), a tenth of this one to start with."
+                    )
+                step = self._pending.pop(0)[0]
+                yield _event(
+                    "step",
+                    step=step,
+                    epoch=(step - 1) // self.steps_per_epoch + 1,
+                    loss=value,
+                    lr=self.recipe.lr_at(step - 1, self.steps_total),
+                    images_per_second=rate,
+                )
+        self._rate_from = (time.monotonic(), self.step)
+
+    def _test_epoch(self) -> Event:
+        """Close an epoch: training figures, and a test at the size that is trained at."""
+        size = self.recipe.size_at(self.step - 1, self.steps_total)
+        logits = self._predict(self._epoch_test.images, size, self.dtype)
+        labels, classes = self._epoch_test.labels, self.data.classes
+        predicted = logits.argmax(dim=1)
+        matrix = confusion_matrix(predicted, labels, len(classes))
+        seen = self.steps_per_epoch * self.recipe.batch_size
+        event = _event(
+            "epoch",
+            epoch=self.epoch + 1,
+            step=self.step,
+            image_size=size,
+            train_loss=self._loss_sum.item() / self.steps_per_epoch,
+            train_accuracy=self._correct.item() / seen,
+            test_loss=F.cross_entropy(logits, labels).item(),
+            test_accuracy=(predicted == labels).double().mean().item(),
+            test_images=len(labels),
+            per_class_accuracy=per_class_accuracy(matrix, classes),
+            seconds=self._work_seconds(),
+        )
+        self.epoch += 1
+        self._loss_sum.zero_()
+        self._correct.zero_()
+        return event
+
+    def _finish(self) -> Event:
+        """Fit the temperature on the held-out images, then count everything on the test images."""
+        size, test = self.recipe.image_size, self.data.test
+        held_out = self._predict(self._held_out.images, size)
+        self.temperature = fit_temperature(held_out, self._held_out.labels)
+        self.test_logits = self._predict(test.images, size)
+        mirrored = None
+        if self.recipe.tta:
+            mirrored = (self.test_logits + self._predict(test.images, size, mirror=True)) / 2
+        self.report = make_report(
+            self.test_logits,
+            test.labels,
+            self.data.classes,
+            model=self.config.model,
+            data=self.data.name,
+            data_fingerprint=self.data.fingerprint,
+            temperature=self.temperature,
+            logits_tta=mirrored,
+            skipped=self.data.skipped,
+        )
+        return _event(
+            "finish",
+            **self.report.model_dump(
+                include={"count", "accuracy", "accuracy_tta", "loss", "ece", "temperature"}
+            ),
+            seconds=self._work_seconds(),
+        )
+
+    def _predict(
+        self, images: Tensor, size: int, dtype: torch.dtype = torch.float32, mirror: bool = False
+    ) -> Tensor:
+        return predict(
+            self.final_model,
+            images,
+            self.mean,
+            self.std,
+            size=size,
+            device=self.device,
+            dtype=dtype,
+            mirror=mirror,
+            should_stop=self.should_stop,
+        )
+
+    @property
+    def final_model(self) -> nn.Module:
+        """The network that is tested and kept: the running average, where there is one."""
+        return self.model if self._average is None else self._average
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that are kept, by name."""
+        return self.final_model.state_dict()
+
+    def checkpoint_info(self) -> CheckpointInfo:
+        """What the checkpoint's header is to say, as of now."""
+        metrics = self.report.model_dump(exclude={"confusion_matrix"}) if self.report else {}
+        return CheckpointInfo(
+            model=self.config.model,
+            classes=list(self.data.classes),
+            image_size=self.recipe.size_at(max(self.step - 1, 0), self.steps_total),
+            mean=tuple(self.mean),
+            std=tuple(self.std),
+            recipe=self.recipe.model_dump(mode="json"),
+            preset=self.config.preset,
+            seed=self.config.seed,
+            epochs=round(self.step / self.steps_per_epoch, 3),
+            data=self.data.name,
+            data_fingerprint=self.data.fingerprint,
+            hold_out=len(self._held_out),
+            metrics=metrics,
+            temperature=self.temperature,
+            hardware=describe_device(self.device),
+            seconds=round(self._work_seconds(), 1),
+        )
+
+    def state(self) -> TrainingState:
+        """All that is needed to go on from here, copied to the CPU."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self._average is not None:
+            tensors |= {f"average.{k}": v for k, v in self._average.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if buffer is not None:
+                tensors[f"momentum.{name}"] = buffer
+        tensors["epoch.loss_sum"] = self._loss_sum
+        tensors["epoch.correct"] = self._correct
+        for step, loss in self._pending:
+            tensors[f"pending.{step}"] = loss
+        return TrainingState(
+            {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()},
+            {
+                "step": self.step,
+                "epoch": self.epoch,
+                "seconds": self._work_seconds(),
+                "data_fingerprint": self.data.fingerprint,
+                "threads": torch.get_num_threads(),
+                "dtype": str(self.dtype).removeprefix("torch."),
+                "memory_format": "channels_last",
+            },
+        )
+
+    def _restore(self, state: TrainingState) -> None:
+        if state.values["data_fingerprint"] != self.data.fingerprint:
+            raise InputError("The data has changed since this run was saved; it can't go on exactly.")
+        self.step, self.epoch = state.values["step"], state.values["epoch"]
+        self.seconds = state.values["seconds"]
+        self.model.load_state_dict(state.group("model"))
+        if self._average is not None:
+            self._average.load_state_dict(state.group("average"))
+        parameters = dict(self.model.named_parameters())
+        for name, buffer in state.group("momentum").items():
+            like = parameters[name]
+            self.optimizer.state[like]["momentum_buffer"] = torch.empty_like(like).copy_(buffer)
+        self._loss_sum.copy_(state.tensors["epoch.loss_sum"])
+        self._correct.copy_(state.tensors["epoch.correct"])
+        pending = sorted((int(step), loss) for step, loss in state.group("pending").items())
+        self._pending = [(step, loss.to(self.device)) for step, loss in pending]
+
+    def _work_seconds(self) -> float:
+        now = time.monotonic()
+        self.seconds += now - self._clock
+        self._clock = now
+        return self.seconds
+
+
+def _event(kind: str, **fields: Any) -> Event:
+    return {"type": kind, "time": time.time(), **fields}
+
+
+def _choose_images(data: DataSet, config: TrainConfig) -> tuple[ImageSet, ImageSet]:
+    """Images to train on and images held out, both class-balanced, by the seed."""
+    recipe, everything = config.recipe, data.train
+    hold_out = min(recipe.hold_out, len(everything) // 10)
+    rest = torch.arange(len(everything))
+    kept = rest[:0]
+    if hold_out:
+        rest, kept = stratified_split(everything.labels, hold_out / len(everything), config.seed)
+    if recipe.train_images is not None and recipe.train_images < len(rest):
+        share = recipe.train_images / len(rest)
+        _, chosen = stratified_split(everything.labels[rest], share, config.seed)
+        rest = rest[chosen]
+    return everything.take(rest), everything.take(kept)
+
+
+def _evenly(images: ImageSet, count: int | None) -> ImageSet:
+    """Every so-many-th image, `count` in all, so that sorted classes are all there."""
+    if count is None or count >= len(images):
+        return images
+    return images.take(torch.arange(count) * len(images) // count)
+
+
+def _refuse_misfits(config: TrainConfig, train: ImageSet, data: DataSet) -> None:
+    recipe, name = config.recipe, data.name
+    counts = torch.bincount(data.test.labels, minlength=len(data.classes))
+    if (counts == 0).any():
+        missing = data.classes[int((counts == 0).nonzero()[0])]
+        raise InputError(f"Class '{missing}' in '{name}' has no test images.")
+    if len(train) < recipe.batch_size:
+        raise InputError(
+            f"A batch of {recipe.batch_size} is larger than the {len(train)} images to train on. "
+            "Use a smaller --batch-size."
+        )
+    spec = model_spec(config.model)
+    smallest = min(size for _, size in recipe.sizes)
+    if smallest < spec.min_size:
+        raise InputError(f"{spec.title} needs images of at least {spec.min_size} px, not {smallest}.")
+
+
+def _make_optimizer(model: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum; weight decay on weights only (Page; He et al. 2018)."""
+    recipe = config.recipe
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    fused = device.type in ("cpu", "cuda")
+    return torch.optim.SGD(
+        [
+            {"params": weights, "weight_decay": recipe.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=recipe.peak_lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        fused=fused,
+        foreach=not fused,
+    )
