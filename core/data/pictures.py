@@ -23,7 +23,7 @@ MAX_PIXELS = 36_000_000  # decoded with alpha and premultiplied: about 290 MB
 MAX_JPEG_PIXELS = 200_000_000  # a JPEG can be decoded at 1/8 of its size, so more is safe
 DECODED_SIDE = 1024  # large JPEGs are decoded at about this size: much more than a network sees
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 try:
     import pillow_heif

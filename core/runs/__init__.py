@@ -1,6 +1,6 @@
 """Runs: a folder for each, its log, its worker, and the list of all of them."""
 
-from core.runs.folder import RunFolder, RunSummary, find_run, list_runs, new_run_id
+from core.runs.folder import RunFolder, RunSummary, find_run, list_runs, new_run_id, summarise
 from core.runs.log import EventLog, read_events
 from core.runs.work import create_run, execute
 from core.runs.worker import launch, request_stop
@@ -17,4 +17,5 @@ __all__ = [
     "new_run_id",
     "read_events",
     "request_stop",
+    "summarise",
 ]

@@ -15,6 +15,7 @@ from core.runs.log import Event, read_events
 from core.training.recipe import TrainConfig
 
 RUN_ID = re.compile(r"[a-z0-9-]{8,60}")
+START_SECONDS = 30  # a worker that has not taken its lock by then did not start
 ENDED = ("stopped", "paused", "finished", "failed", "cancelled")
 
 
@@ -137,7 +138,7 @@ def summarise(run: RunFolder) -> RunSummary:
     except InputError as error:
         return RunSummary(id=run.id, status="unreadable", reason=str(error))
     created = run.config_file.stat().st_mtime
-    status, reason, epoch, accuracy, seconds = "stopped", "it never started", 0, None, 0.0
+    status, reason, epoch, accuracy, seconds = "starting", "", 0, None, 0.0
     for event in _tail(run.events_file):
         if event["type"] == "status":
             status, reason = event.get("status", status), event.get("reason", "")
@@ -150,8 +151,10 @@ def summarise(run: RunFolder) -> RunSummary:
             status, reason = "running", ""
             epoch = max(epoch, event.get("epoch", 1) - 1)
     alive = run.has_worker()
-    if alive and status in ENDED:
-        status, reason = "running", "starting"
+    if alive and (status in ENDED or status == "starting"):
+        status, reason = "running", ""
+    elif status == "starting" and time.time() - created < START_SECONDS:
+        status = "running"
     elif not alive and status not in ENDED:
         status, reason = "failed", "its worker is gone; it can be resumed"
     return RunSummary(

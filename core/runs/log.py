@@ -51,8 +51,8 @@ class EventLog:
         self._file.close()
 
 
-def read_events(path: Path, cursor: int = 0) -> tuple[list[Event], int]:
-    """Whole events from the byte `cursor` on, and the cursor to go on from.
+def read_events(path: Path, cursor: int = 0, limit: int = -1) -> tuple[list[Event], int]:
+    """Whole events from the byte `cursor` on, and the cursor to go on from; at most `limit` bytes.
 
     A torn or foreign line is passed over; what follows is still read. A log that has become shorter
     than the cursor is read from its start.
@@ -62,7 +62,7 @@ def read_events(path: Path, cursor: int = 0) -> tuple[list[Event], int]:
             size = os.fstat(file.fileno()).st_size
             file.seek(cursor if 0 <= cursor <= size else 0)
             start = file.tell()
-            data = file.read()
+            data = file.read(limit)
     except OSError:
         return [], 0
     whole = data.rfind(b"\n") + 1

@@ -28,6 +28,7 @@ from core.training.trainer import DivergedError, Trainer
 EPOCH_SAVE_SECONDS = 60  # an epoch's end is saved if so long has passed since the last save
 POLL_SECONDS = 0.2  # between two looks whether a stop was asked for
 PROGRESS_SECONDS = 0.5
+LOCK_SECONDS = 3  # whoever looks whether a worker lives holds its lock for a moment
 
 Listener = Callable[[Event], None]
 
@@ -59,7 +60,7 @@ def execute(folder: RunFolder, data_dir: Path, listener: Listener = lambda event
     if folder.read_report() is not None:
         raise InputError(f"The run in '{folder.path}' is finished.")
     try:
-        held = folder.lock().acquire(timeout=0)
+        held = folder.lock().acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise InputError(f"The run in '{folder.path}' is already being trained.") from None
     with held, EventLog(folder.events_file) as log:

@@ -1,0 +1,1 @@
+"""The shop window: the only rooms that import gradio and plotly."""

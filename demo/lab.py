@@ -1,0 +1,137 @@
+"""What the server knows: which data, runs and checkpoints there are, by name; loaded once, shared."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core import InputError
+from core.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, read_info
+from core.cli import CHECKPOINTS
+from core.data import NAMED_SOURCES, DataSet, cifar10, load_data, source_title
+from core.models import MODELS
+from core.runs import RunFolder, find_run, list_runs
+
+MAX_LOADED_MODELS = 4
+MAX_LOADED_DATA = 2
+
+
+@dataclass
+class DataJob:
+    """Loading of one set of images in the background; `data` or `error` is there when it is done."""
+
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    data: DataSet | None = None
+    error: str | None = None
+    finished: threading.Event = field(default_factory=threading.Event)
+
+
+class Lab:
+    """Names to things, for the page and the API, which never pass paths.
+
+    Args:
+        runs_dir: the folder of all runs; downloads and decoded data are kept beside it.
+        data: a name or path given at the start, offered first.
+        can_train: whether visitors may start and stop trainings.
+    """
+
+    def __init__(self, runs_dir: Path, data: str | None = None, can_train: bool = True) -> None:
+        self.runs_dir = runs_dir
+        self.data_dir = runs_dir.absolute().parent / "data"
+        self.can_train = can_train
+        self.sources = {title: name for name, title in NAMED_SOURCES.items()}
+        self.first_source = NAMED_SOURCES["synthetic"]
+        if cifar10.is_downloaded(self.data_dir):
+            self.first_source = NAMED_SOURCES["cifar10"]
+        if data is not None:
+            self.first_source = source_title(data)
+            if data not in NAMED_SOURCES:
+                self.sources = {self.first_source: str(Path(data).absolute()), **self.sources}
+        self._lock = threading.Lock()
+        self._models: OrderedDict[tuple[Path, int], Checkpoint] = OrderedDict()
+        self._jobs: OrderedDict[str, DataJob] = OrderedDict()
+
+    def source(self, title: str) -> str:
+        """What `--data` takes for a set of images shown as `title`."""
+        if title not in self.sources:
+            raise InputError("There is no such data set.")
+        return self.sources[title]
+
+    def checkpoints(self) -> dict[str, str]:
+        """Names of all trained networks: name -> what is shown. Shipped ones first, then runs."""
+        found = {}
+        for path in sorted(CHECKPOINTS.glob("*.safetensors")):
+            if path.stem in MODELS:
+                found[path.stem] = f"{MODELS[path.stem].title} (shipped)"
+        for run in list_runs(self.runs_dir):
+            if RunFolder(self.runs_dir / run.id).model_file.is_file() and run.model in MODELS:
+                found[run.id] = f"{MODELS[run.model].title} · {run.data} · {run.preset} · {run.id[:15]}"
+        return found
+
+    def checkpoint_path(self, name: str) -> Path:
+        """Where the checkpoint `name` lies. Raises InputError for a name that isn't on the list."""
+        if name in MODELS and (CHECKPOINTS / f"{name}.safetensors").is_file():
+            return CHECKPOINTS / f"{name}.safetensors"
+        path = find_run(self.runs_dir, name).model_file
+        if not path.is_file():
+            raise InputError("This run has no trained network yet.")
+        return path
+
+    def info(self, name: str) -> CheckpointInfo:
+        return read_info(self.checkpoint_path(name))
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The network, loaded once and shared; the least used is dropped beyond a few."""
+        path = self.checkpoint_path(name)
+        key = (path, path.stat().st_mtime_ns)
+        with self._lock:
+            if key not in self._models:
+                self._models[key] = load_checkpoint(path)
+                while len(self._models) > MAX_LOADED_MODELS:
+                    self._models.popitem(last=False)
+            self._models.move_to_end(key)
+            return self._models[key]
+
+    def is_at_hand(self, title: str) -> bool:
+        """Whether the images can be had without a download."""
+        return self.sources.get(title) != "cifar10" or cifar10.is_downloaded(self.data_dir)
+
+    def load_in_background(self, title: str) -> DataJob:
+        """Start loading a set of images, or find the loading already under way."""
+        source = self.source(title)
+        with self._lock:
+            job = self._jobs.get(title)
+            if job is None or job.error is not None:
+                job = DataJob()
+                self._jobs[title] = job
+                threading.Thread(target=self._load, args=(source, job), daemon=True).start()
+            self._jobs.move_to_end(title)
+            for old in [t for t, j in self._jobs.items() if j.data is not None][:-MAX_LOADED_DATA]:
+                del self._jobs[old]
+            return job
+
+    def job(self, title: str) -> DataJob | None:
+        return self._jobs.get(title)
+
+    def _load(self, source: str, job: DataJob) -> None:
+        def progress(stage: str, done: int, total: int) -> None:
+            job.stage, job.done, job.total = stage, done, total
+
+        try:
+            job.data = load_data(source, data_dir=self.data_dir, progress=progress)
+        except InputError as error:
+            job.error = str(error)
+        except Exception as error:
+            job.error = f"The data can't be loaded ({type(error).__name__})."
+        finally:
+            job.finished.set()
+
+    def title_of(self, name: str) -> str | None:
+        """The data set on the list that a checkpoint's data name means, if it is there."""
+        return name if name in self.sources else None
+
+    def run(self, run_id: Any) -> RunFolder:
+        return find_run(self.runs_dir, run_id)

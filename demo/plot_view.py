@@ -1,0 +1,59 @@
+"""The one component that draws every chart: plotly figures in slots that stay while data comes in."""
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+
+PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+_SCRIPT = (Path(__file__).parent / "plot_view.js").read_text("utf-8")
+
+HEAD = f'<script src="/gradio_api/file={PLOTLY_JS.as_posix()}" defer></script>'
+
+
+class PlotView(gr.HTML):
+    """A `gr.HTML` whose slots hold charts or markup and are never mounted anew.
+
+    Its value is `{"figures": {slot: figure}, "html": {slot: markup}, "source": name or None}`. While
+    it has a source, the page calls `read({"source": name, "cursor": n})` by itself, as often as the
+    answers' `wait` says and only where it can be seen, and adds what is new; so a zoom or a hidden
+    curve stays. Markup in `html` must come escaped.
+
+    Args:
+        slots: names, in the order shown; those that start with `html-` hold markup, others charts.
+        titles: headings of slots.
+        read: answers the page; called over plain HTTP by anyone, so it has to check what it gets.
+    """
+
+    def __init__(
+        self,
+        slots: list[str],
+        *,
+        titles: dict[str, str] | None = None,
+        read: Callable[[Any], dict[str, Any]] | None = None,
+        value: Any = None,
+        **options: Any,
+    ) -> None:
+        titles = titles or {}
+        parts = []
+        for slot in slots:
+            heading = f"<h3>{escape(titles[slot])}</h3>" if slot in titles else ""
+            kind = "lab-markup" if slot.startswith("html-") else "lab-chart"
+            parts.append(f'<section>{heading}<div class="{kind}" data-slot="{escape(slot)}"></div></section>')
+        super().__init__(
+            value=value or {},
+            html_template="".join(parts),
+            js_on_load=_SCRIPT,
+            server_functions=[read] if read else None,
+            apply_default_css=False,
+            **options,
+        )
+
+    def get_block_name(self) -> str:
+        return "html"
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "object"}

@@ -1,0 +1,105 @@
+"""Every sentence a person reads on the page."""
+
+from core.data.cifar10 import DOWNLOAD_MB
+
+TITLE = "CIFAR Lab"
+TAGLINE = "Train a small image classifier, see where it is wrong, try it on your own pictures."
+
+THEME = "Light / dark"
+TAB_TRAIN, TAB_RESULTS, TAB_CLASSIFY = "Train", "Results", "Classify"
+
+# Train
+NETWORK, DATA, PRESET = "Network", "Data", "Preset"
+MORE = "More settings"
+EPOCHS, BATCH, RATE, SEED = "Epochs", "Batch size", "Peak learning rate", "Seed"
+EPOCHS_INFO = "Passes over the training images. Empty: the preset's."
+BATCH_INFO = "Images a step. Empty: the preset's."
+RATE_INFO = "At its highest. Empty: the preset's."
+SEED_INFO = "The same seed gives the same run."
+START, STOP, RUNS = "Start training", "Stop", "Runs"
+RUN_TO_SHOW = "Show"
+NO_RUNS = "No training yet. Choose a network and press Start."
+STARTED = "Training has started. It goes on when you close this page."
+STOPPING = "Stopping: it saves first, so that it can be resumed."
+NOT_RUNNING = "This training is not running."
+ALREADY_RUNNING = "A training is running. Stop it first, or wait until it is done."
+LOOK_ONLY = "On this server you can look and classify. Training is for those who log in or run it at home."
+PRESET_NOTES = {
+    "quick": "Something to see in a minute or two: few or small images.",
+    "fast": "About ten passes, from small images to full size.",
+    "accurate": "Eighty passes with strong augmentation. Made for a GPU.",
+    "classic": "What the well-known scripts do: 200 passes, cosine schedule.",
+}
+CIFAR_MISSING = f"CIFAR-10 is not on this machine yet ({DOWNLOAD_MB} MB)."
+DOWNLOAD = f"Download CIFAR-10 ({DOWNLOAD_MB} MB)"
+DATA_READY = "Ready."
+DATA_LATER = "Its pictures are decoded at the first start, with progress; after that it starts at once."
+SYNTHETIC_NOTE = "Ten shapes drawn by the program. Needs no network connection."
+PREPARING = "Preparing"
+STAGES = {
+    "download": "Downloading",
+    "decode": "Decoding pictures",
+    "draw": "Drawing pictures",
+    "evaluate": "Evaluating",
+}
+STATUS = {
+    "queued": "queued",
+    "running": "running",
+    "paused": "paused",
+    "stopped": "stopped",
+    "finished": "finished",
+    "failed": "failed",
+    "unreadable": "unreadable",
+}
+LOSS, ACCURACY = "Loss", "Accuracy"
+
+# Results
+CHECKPOINT = "Network to look at"
+NO_CHECKPOINTS = (
+    "There is no trained network yet. Train one on the first tab; synthetic shapes take a minute."
+)
+PER_CLASS = "Accuracy of each class"
+NO_REPORT = "This network has not been tested yet. It is tested when its training is finished."
+STRIP = "Test pictures, the truth and what the network said"
+SHOW_PICTURES = "Show test pictures"
+STRIP_NEEDS_DATA = "The pictures of '{name}' are not on this machine; the numbers don't need them."
+TRUTH, PREDICTION = "truth", "said"
+CLASS, COUNT = "Class", "Test pictures"
+
+# Classify
+PICTURE = "Drop, paste or take a picture"
+EXAMPLES = "Or try one of these"
+EXPLAIN = "Drop a picture to see what the network takes it for."
+SEES = "What the network sees: {size} x {size} pixels"
+SURE = "{a}."
+UNSURE = "Unsure between {a} and {b}."
+NONE = "None of these: it does not look like anything the network was trained on."
+LOAD_FAILED = "This network can't be loaded: {reason}"
+BAD_PICTURE = "This file can't be used: {reason}."
+NO_PICTURE = "There is no picture."
+
+
+def percent(share: float) -> str:
+    """A fraction as percent with one decimal."""
+    return f"{share * 100:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest units that matter: '1 h 52 min', '3 min 20 s', '8 s'."""
+    whole = max(round(seconds), 0)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    if minutes >= 10:
+        return f"{minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def count(number: float) -> str:
+    """A count with a thin grouping: 11,173,962."""
+    return f"{number:,.0f}"
+
+
+def short_count(number: int) -> str:
+    """A count in a few characters: 62 K, 11.2 M."""
+    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e3:.0f} K"
