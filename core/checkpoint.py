@@ -131,12 +131,12 @@ def _check_header(path: Path) -> None:
             start = file.read(16)
     except OSError as error:
         raise InputError(f"The checkpoint '{path}' can't be read ({error.strerror}).") from None
-    if start[:2] == b"PK" or start[:1] == b"\x80":
-        raise InputError(
-            f"'{path}' is a pickle (a .pt or .pth file), which can run code; it is not opened. "
-            "Only safetensors files are."
-        )
-    if len(start) < 9 or start[8:9] != b"{":
+    if start[8:9] != b"{":  # eight bytes of length, then the header's JSON
+        if start[:2] == b"PK" or start[:1] == b"\x80":
+            raise InputError(
+                f"'{path}' is a pickle (a .pt or .pth file), which can run code; it is not opened. "
+                "Only safetensors files are."
+            )
         raise InputError(f"'{path}' is not a safetensors file.")
     if struct.unpack("<Q", start[:8])[0] > MAX_HEADER_BYTES:
         raise InputError(f"'{path}' has a header of more than {MAX_HEADER_BYTES // 2**20} MB.")

@@ -99,14 +99,15 @@ def train(
         )
         folder = RunFolder(out or Path("runs") / new_run_id(model))
         create_run(folder, config)
-    print(f"run folder: {folder.path}", file=sys.stderr)
+    console = _Console(folder.path)
     try:
-        status = execute(folder, data_dir, _Console())
+        status = execute(folder, data_dir, console)
     except InputError:
         if resume is None and not folder.resume_file.exists():
             _discard(folder)
         raise
     if status == "failed":
+        _complain(console.failure)
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -288,8 +289,10 @@ class _Bar:
 class _Console:
     """Tells of a training on standard error: a line an epoch, and a moving one on a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self._bar = _Bar()
+        self._folder = folder
+        self.failure = ""
 
     def __call__(self, event: dict[str, Any]) -> None:
         kind = event["type"]
@@ -308,6 +311,7 @@ class _Console:
                 f"{event['seconds']:.0f} s)"
             )
         elif kind == "start":
+            self._print(f"run folder: {self._folder}")
             self._print(
                 f"{event['config']['model']} on {event['data']['name']}, {event['device']}, "
                 f"{event['precision']}, {event['steps_total']:,} steps"
@@ -315,6 +319,8 @@ class _Console:
         elif kind == "finish":
             tta = f", {event['accuracy_tta']:.2%} with mirror" if event["accuracy_tta"] else ""
             self._print(f"test accuracy {event['accuracy']:.2%}{tta} of {event['count']:,} images")
+        elif kind == "status" and event["status"] == "failed":
+            self.failure = event["reason"]
         elif kind == "status" and event["reason"] != "preparing":
             reason = f": {event['reason']}" if event["reason"] else ""
             self._print(f"{event['status']}{reason}")
@@ -343,5 +349,6 @@ def main() -> None:
 
 
 def _complain(message: str) -> int:
+    """Print one line on standard error."""
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return EXIT_INPUT

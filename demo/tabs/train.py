@@ -62,7 +62,10 @@ def start_training(
         raise InputError(text.ALREADY_RUNNING)
     try:
         recipe = with_changes(
-            preset_recipe(preset, model, source), epochs=epochs, batch_size=batch_size, peak_lr=lr
+            preset_recipe(preset, model, source),
+            epochs=epochs or None,  # an emptied field comes as 0
+            batch_size=batch_size or None,
+            peak_lr=lr or None,
         )
         config = TrainConfig(model=model, data=source, preset=preset, recipe=recipe, seed=seed or 0)
     except ValidationError as error:
@@ -255,14 +258,11 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
             preset = gr.Radio(list(PRESETS), value="quick", label=text.PRESET, elem_classes="lab-pills")
             preset_note = gr.Markdown(text.PRESET_NOTES["quick"], elem_classes="lab-note")
             with gr.Accordion(text.MORE, open=False):
-                epochs = gr.Number(
-                    None, label=text.EPOCHS, info=text.EPOCHS_INFO, precision=0, minimum=1, maximum=10_000
-                )
-                batch = gr.Number(
-                    None, label=text.BATCH, info=text.BATCH_INFO, precision=0, minimum=2, maximum=65_536
-                )
-                rate = gr.Number(None, label=text.RATE, info=text.RATE_INFO, minimum=0)
-                seed = gr.Number(0, label=text.SEED, info=text.SEED_INFO, precision=0, minimum=0)
+                usual = preset_recipe("quick", "resnet18", lab.source(lab.first_source))
+                epochs = gr.Number(usual.epochs, label=text.EPOCHS, info=text.EPOCHS_INFO, precision=0)
+                batch = gr.Number(usual.batch_size, label=text.BATCH, info=text.BATCH_INFO, precision=0)
+                rate = gr.Number(usual.peak_lr, label=text.RATE, info=text.RATE_INFO)
+                seed = gr.Number(0, label=text.SEED, info=text.SEED_INFO, precision=0)
             start = gr.Button(text.START, variant="primary", elem_id="start", interactive=lab.can_train)
             stop = gr.Button(text.STOP, elem_id="stop", interactive=lab.can_train)
             if not lab.can_train:
@@ -291,6 +291,13 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
             raise gr.Error(str(error), print_exception=False) from None
         gr.Info(text.STOPPING)
 
+    def on_choice(model: str, title: str, name: str) -> tuple[Any, ...]:
+        try:
+            usual = preset_recipe(name, model, lab.source(title))
+        except InputError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        return text.PRESET_NOTES[name], usual.epochs, usual.batch_size, usual.peak_lr
+
     def on_data(title: str) -> tuple[Any, Any]:
         return _data_note(lab, title), gr.Button(visible=not lab.is_at_hand(title))
 
@@ -311,7 +318,8 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
     runs.focus(lambda: gr.Dropdown(choices=run_choices(lab)), None, [runs], **private)
     data.change(on_data, [data], [note, download], **private)
     download.click(on_download, [data], [note, download], concurrency_limit=8, **private)
-    preset.change(lambda name: text.PRESET_NOTES.get(name, ""), [preset], [preset_note], **private)
+    choices, settings = [network, data, preset], [preset_note, epochs, batch, rate]
+    gr.on([c.change for c in choices], on_choice, choices, settings, **private)
     return {"runs": runs, "live": live}
 
 
