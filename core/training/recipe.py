@@ -135,7 +135,7 @@ def preset_recipe(preset: str, model: str, data: str = "cifar10") -> Recipe:
     return Recipe(
         epochs=10,
         batch_size=16 if few else 128,
-        peak_lr=0.025 if few else 0.1,
+        peak_lr=(0.025 if model.startswith("densenet") else 0.01) if few else 0.1,
         sizes=((0.0, 16), (0.35, 24), (0.75, 32)),
     )
 

@@ -64,22 +64,24 @@ def greys_of(data: bytes) -> list[int]:
     return [pixel[0] for pixel in row]
 
 
+def one_short_line(error: PictureError) -> str:
+    message = str(error)
+    assert len(message.splitlines()) == 1
+    assert len(message) < 300
+    return message
+
+
 def refusal(source: str | Path | bytes) -> str:
     with pytest.raises(PictureError) as caught:
         read_picture(source)
-    message = str(caught.value)
-    assert message
-    assert len(message) < 300
-    assert len(message.splitlines()) == 1
-    return message
+    return one_short_line(caught.value)
 
 
 def assert_read_or_refused(data: bytes) -> None:
     try:
         image = read_picture(data)
     except PictureError as error:
-        assert len(str(error)) < 300
-        assert len(str(error).splitlines()) == 1
+        one_short_line(error)
     else:
         assert image.mode == "RGB"
 
