@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core import InputError
 from core.device import place
-from core.files import replace_atomically
+from core.files import save_tensors
 from core.models import MAX_CLASSES, MODELS, create_model
 
 FORMAT_VERSION = 1
@@ -74,7 +73,7 @@ def save_checkpoint(path: Path, weights: dict[str, Tensor], info: CheckpointInfo
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     header = {KEY: info.model_dump_json(), "format": "pt"}
-    replace_atomically(path, lambda part: save_file(tensors, part, metadata=header))
+    save_tensors(path, tensors, header)
 
 
 def read_info(path: Path) -> CheckpointInfo:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from core import InputError
+from core import InputError, shown
 from core.data.image_set import DataSet, ImageSet
 
 __all__ = ["IMAGE_SIZE", "NAMED_SOURCES", "DataSet", "ImageSet", "load_data", "source_title"]
@@ -50,9 +50,13 @@ def load_data(
         return synthetic.draw(size=size, progress=report)
     if source == "cifar10":
         return cifar10.load(data_dir, size, report)
-    path = Path(source).expanduser()
-    if not path.exists():
+    try:
+        path = Path(source).expanduser()
+        usable = path.is_dir() or path.is_file()
+    except (OSError, RuntimeError):  # too long a name; RuntimeError: no such home folder
+        usable = False
+    if not usable:
         raise InputError(
-            f"There is no data '{source}'. Give cifar10, synthetic, or the path of a folder or a zip."
+            f"There is no data {shown(source)}. Give cifar10, synthetic, or the path of a folder or a zip."
         )
     return folders.load(path, data_dir, size, report)

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from core import InputError
+from core import InputError, shown
 from core.data.image_set import (
     DataSet,
     ImageSet,
@@ -71,6 +71,7 @@ def load(path: Path, data_dir: Path, size: int, report: Report) -> DataSet:
     Raises:
         InputError: not a folder or a zip, unsafe, wrongly laid out, or too many broken files.
     """
+    _refuse_odd_name(str(path.resolve()))
     opener = _list_folder(path) if path.is_dir() else _list_zip(path)
     with opener as listing:
         where = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
@@ -103,7 +104,7 @@ def _decode(listing: Listing, name: str, size: int, report: Report) -> DataSet:
                     else:
                         kept[i] = False
                         skipped += 1
-                        first_reason = first_reason or f"{key!r}: {result}"
+                        first_reason = first_reason or f"{shown(key)}: {result}"
                 done += len(keys)
                 report("decode", done, total)
             labels = torch.tensor([label for _, label in entries], dtype=torch.int64)
@@ -119,7 +120,9 @@ def _decode(listing: Listing, name: str, size: int, report: Report) -> DataSet:
         parts = {"train": everything.take(train), "test": everything.take(test)}
     missing = set(range(len(layout.classes))) - set(parts["train"].labels.unique().tolist())
     if missing:
-        raise InputError(f"Class '{layout.classes[min(missing)]}' in '{name}' has no training images left.")
+        raise InputError(
+            f"Class {shown(layout.classes[min(missing)])} in '{name}' has no training images left."
+        )
     return make_data_set(parts["train"], parts["test"], layout.classes, name, skipped)
 
 
@@ -129,7 +132,7 @@ def _try_decode(listing: Listing, key: str, size: int) -> Tensor | str:
     except PictureError as error:
         return str(error)
     except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-        return f"can't be read ({error})"
+        return f"can't be read ({str(error)[:100]!r})"
     except Exception as error:  # zlib.error and its kin, from a compressed member
         return f"can't be unpacked ({type(error).__name__})"
 
@@ -163,10 +166,10 @@ def _find_layout(listing: Listing, name: str) -> Layout:
         raise InputError(f"'{name}' has {len(classes)} class folder(s); 2 to {MAX_CLASSES} are needed.")
     for label in classes:
         if not groups[(main, label)]:
-            raise InputError(f"Class folder '{label}' in '{name}' has no images.")
+            raise InputError(f"Class folder {shown(label)} in '{name}' has no images.")
     strangers = sorted({label for _, label in groups} - set(classes))
     if strangers:
-        raise InputError(f"Class '{strangers[0]}' in '{name}' is in test but not in train.")
+        raise InputError(f"Class {shown(strangers[0])} in '{name}' is in test but not in train.")
     wanted = ("train", "test") if split else ("all",)
     return Layout(
         classes,
@@ -177,6 +180,13 @@ def _find_layout(listing: Listing, name: str) -> Layout:
             for part in wanted
         },
     )
+
+
+def _refuse_odd_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"The name {shown(name)} is not in UTF-8; rename it.") from None
 
 
 def _is_hidden(parts: Iterable[str]) -> bool:
@@ -192,6 +202,7 @@ def _list_folder(root: Path) -> Iterator[Listing]:
             here = (*parts, entry.name)
             if _is_hidden([entry.name]):
                 continue
+            _refuse_odd_name(entry.name)
             if entry.is_dir(follow_symlinks=False):
                 if len(here) <= 3:
                     folders.add(here)
@@ -279,5 +290,7 @@ def _refuse_too_many_members(path: Path) -> None:
                 if count > MAX_MEMBERS:
                     raise InputError(f"'{path.name}' has more than {MAX_MEMBERS:,} members.")
                 at = view.find(b"PK\x01\x02", at + 46)
+    except InputError:
+        raise
     except (OSError, ValueError):  # ValueError: an empty file can't be mapped
         raise InputError(f"'{path.name}' is not a readable zip file.") from None

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from core import InputError
-from core.files import replace_atomically
+from core.files import save_tensors
 
 CACHE_VERSION = "1"
 
@@ -80,7 +79,7 @@ def write_cache(path: Path, data: DataSet, signature: str) -> None:
         for field in ("images", "labels")
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_atomically(path, lambda part: save_file(tensors, part, metadata=header))
+    save_tensors(path, tensors, header)
 
 
 def read_cache(path: Path, signature: str) -> DataSet | None:
@@ -91,16 +90,16 @@ def read_cache(path: Path, signature: str) -> DataSet | None:
             if header.get("version") != CACHE_VERSION or header.get("signature") != signature:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
+        return DataSet(
+            train=ImageSet(tensors["train.images"], tensors["train.labels"]),
+            test=ImageSet(tensors["test.images"], tensors["test.labels"]),
+            classes=tuple(json.loads(header["classes"])),
+            name=header["name"],
+            fingerprint=header["fingerprint"],
+            skipped=int(header["skipped"]),
+        )
+    except (OSError, SafetensorError, KeyError, ValueError):
         return None
-    return DataSet(
-        train=ImageSet(tensors["train.images"], tensors["train.labels"]),
-        test=ImageSet(tensors["test.images"], tensors["test.labels"]),
-        classes=tuple(json.loads(header["classes"])),
-        name=header["name"],
-        fingerprint=header["fingerprint"],
-        skipped=int(header["skipped"]),
-    )
 
 
 def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -46,8 +46,14 @@ _DECODE_ERRORS = (
     ZeroDivisionError,
     struct.error,
     zlib.error,
+    RuntimeError,  # libavif
     Image.DecompressionBombError,
 )
+
+
+# Pillow warns about odd metadata; the pixels decide. Once, as a filter set for each picture is not
+# safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class PictureError(InputError):
@@ -66,29 +72,33 @@ def read_picture(source: str | Path | bytes | BinaryIO) -> Image.Image:
     data = _read_bytes(source)
     if not data:
         raise PictureError("the file is empty")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about odd metadata; the pixels decide
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError:
-            raise PictureError(NOT_A_PICTURE) from None
-        except _DECODE_ERRORS as error:
-            raise PictureError(_broken(error)) from None
-        limit = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PIXELS
-        if image.width * image.height > limit:
-            raise PictureError(
-                f"{image.width} x {image.height} pixels is too large; "
-                f"{limit // 1_000_000} megapixels is the limit"
-            )
-        try:
-            image.draft(None, (DECODED_SIDE, DECODED_SIDE))
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            return _on_white(image)
-        except MemoryError:
-            raise PictureError("the picture needs too much memory") from None
-        except _DECODE_ERRORS as error:
-            raise PictureError(_broken(error)) from None
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise PictureError(NOT_A_PICTURE) from None
+    except Image.DecompressionBombError:
+        raise PictureError("the picture has too many pixels; it is too large") from None
+    except _DECODE_ERRORS as error:
+        raise PictureError(_broken(error)) from None
+    limit = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PIXELS
+    if image.width * image.height > limit:
+        raise PictureError(
+            f"{image.width} x {image.height} pixels is too large; "
+            f"{limit // 1_000_000} megapixels is the limit"
+        )
+    try:
+        image.draft(None, (DECODED_SIDE, DECODED_SIDE))
+        if image.width * image.height > MAX_PIXELS:  # long and narrow: draft could not shrink it
+            raise PictureError("the picture has too many pixels; it is too large")
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        return _on_white(image)
+    except PictureError:
+        raise
+    except MemoryError:
+        raise PictureError("the picture needs too much memory") from None
+    except _DECODE_ERRORS as error:
+        raise PictureError(_broken(error)) from None
 
 
 def crop_square(image: Image.Image) -> Image.Image:
@@ -114,7 +124,11 @@ def _read_bytes(source: str | Path | bytes | BinaryIO) -> bytes:
         data = source
     elif isinstance(source, str | Path):
         path = Path(source)
-        if not path.exists():
+        try:
+            there = path.exists()
+        except OSError:  # too long a name
+            there = False
+        if not there:
             raise PictureError("there is no such file")
         if not path.is_file():
             raise PictureError("this is not a file")
@@ -162,5 +176,6 @@ def _grey_to_8_bit(image: Image.Image) -> Image.Image:
         low, high = 0.0, 255.0
     elif low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
-    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
+    with np.errstate(over="ignore"):
+        scaled = (values - low) * (255.0 / max(high - low, 1e-12))
     return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))

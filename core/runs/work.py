@@ -12,12 +12,11 @@ from types import FrameType
 import torch
 import torch.nn.functional as F
 from filelock import Timeout
-from safetensors.torch import save_file
 
 from core import InputError
 from core.checkpoint import save_checkpoint
 from core.data import load_data
-from core.files import replace_atomically, write_json
+from core.files import save_tensors, write_json
 from core.runs.folder import RunFolder
 from core.runs.log import Event, EventLog
 from core.runs.worker import asked_to, forget_request
@@ -142,7 +141,7 @@ class _Worker:
             "labels": trainer.data.test.labels.to(torch.int16),
             "probabilities": probabilities.half(),
         }
-        replace_atomically(self.folder.predictions_file, lambda part: save_file(tensors, part))
+        save_tensors(self.folder.predictions_file, tensors)
         write_json(self.folder.report_file, trainer.report.model_dump())
         self.folder.resume_file.unlink(missing_ok=True)
 

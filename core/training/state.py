@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from core import InputError
-from core.files import replace_atomically
+from core.files import save_tensors
 
 KEY = "training_state"
 VERSION = 1
@@ -37,7 +36,7 @@ class TrainingState:
 def save_state(path: Path, state: TrainingState) -> None:
     """Write atomically. Raises OSError where the disk is full; the last state is then intact."""
     header = {KEY: json.dumps({"version": VERSION, **state.values})}
-    replace_atomically(path, lambda part: save_file(state.tensors, part, metadata=header))
+    save_tensors(path, state.tensors, header)
 
 
 def load_state(path: Path) -> TrainingState:

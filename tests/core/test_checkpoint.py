@@ -112,7 +112,7 @@ def test_a_failed_write_leaves_the_old_file(saved: Path, monkeypatch: pytest.Mon
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("core.checkpoint.save_file", full)
+    monkeypatch.setattr("core.files.save_file", full)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(saved, create_model("simple_cnn", 4).state_dict(), info())
     assert saved.read_bytes() == before

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -6,6 +8,7 @@ from torchvision.models import resnet18 as tv_resnet18
 
 from core import InputError
 from core.models import MODELS, create_model
+from core.models.densenet import use_less_memory
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -67,6 +70,30 @@ def test_densenet_equals_torchvision() -> None:
     for name in ("norm0", "relu0", "pool0"):
         delattr(theirs.features, name)
     assert_same_function(create_model("densenet121_k12"), theirs)
+
+
+@pytest.mark.parametrize("name", ["densenet121_k12", "densenet121_k32"])
+def test_memory_efficient_densenet_is_the_same_function(name: str) -> None:
+    """Outputs, gradients and running statistics equal the plain form's, in float64 to 1e-5 and less."""
+    torch.manual_seed(0)
+    plain = create_model(name).double()
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    lean = copy.deepcopy(plain)
+    use_less_memory(lean)
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    outputs = []
+    for model in (plain, lean):
+        out = model(images)
+        out.square().sum().backward()
+        outputs.append(out)
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-5, atol=1e-5)
+    for mine, other in zip(lean.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-5, atol=1e-5)
+    for mine, other in zip(lean.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
 
 
 def test_plain18_is_resnet18_without_additions() -> None:
