@@ -1,4 +1,4 @@
-"""The terminal: python -m core train | evaluate | classify | runs."""
+"""The terminal: python -m core train | evaluate | classify | runs | benchmark."""
 
 import json
 import os
@@ -40,6 +40,18 @@ class Device(StrEnum):
     mps = "mps"
 
 
+class Precision(StrEnum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Compile(StrEnum):
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
 DataOption = Annotated[
     str,
     typer.Option("--data", help="cifar10, synthetic, or the path of a folder or a zip of images."),
@@ -59,6 +71,10 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate at its highest.")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change any field of the recipe; repeatable."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
     device: Annotated[Device, typer.Option(help="What to train on.")] = Device.auto,
     subset: Annotated[int | None, typer.Option(help="Train on so many images only.")] = None,
@@ -70,15 +86,33 @@ def train(
         Path | None,
         typer.Option(help="Go on with the run in this folder; other options are its own."),
     ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Arithmetic; auto is bf16 where the device has it in hardware.")
+    ] = Precision.auto,
+    compile_: Annotated[
+        Compile, typer.Option("--compile", help="torch.compile; auto: where this run pays it back.")
+    ] = Compile.auto,
+    memory_efficient: Annotated[
+        bool, typer.Option("--memory-efficient", help="DenseNet: less memory, more time.")
+    ] = False,
+    sync_batch_norm: Annotated[
+        bool, typer.Option("--sync-batch-norm", help="Several GPUs: BatchNorm over all of them.")
+    ] = False,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Only say what it would cost on this machine.")
+    ] = False,
     data_dir: DataDirOption = Path("data"),
 ) -> None:
     """Train a network; leaves model.safetensors and report.json in the run's folder."""
     from core.data import NAMED_SOURCES
+    from core.device import pick_device
     from core.runs import RunFolder, create_run, execute, new_run_id
+    from core.training.distributed import joined
     from core.training.recipe import TrainConfig, preset_recipe, with_changes
 
     if resume is not None:
         folder = RunFolder(resume)
+        config = folder.read_config()
     else:
         recipe = with_changes(
             preset_recipe(preset.value, model, data),
@@ -87,6 +121,7 @@ def train(
             peak_lr=lr,
             train_images=subset,
         )
+        recipe = with_changes(recipe, **_fields(change or []))
         _check_source(data)
         config = TrainConfig(
             model=model,
@@ -95,17 +130,26 @@ def train(
             recipe=recipe,
             seed=seed,
             device=device.value,
+            precision=precision.value,
+            compile=compile_.value,
+            memory_efficient=memory_efficient,
+            sync_batch_norm=sync_batch_norm,
             save_every=save_every,
         )
+        if predict:
+            _print_cost(config, data_dir)
+            return
         folder = RunFolder(out or Path("runs") / new_run_id(model))
-        create_run(folder, config)
-    console = _Console(folder.path)
-    try:
-        status = execute(folder, data_dir, console)
-    except InputError:
-        if resume is None and not folder.resume_file.exists():
-            _discard(folder)
-        raise
+    with joined(pick_device(config.device)) as ranks:
+        if resume is None and ranks.rank == 0:
+            create_run(folder, config)
+        console = _Console(folder.path)
+        try:
+            status = execute(folder, config, data_dir, console, ranks)
+        except InputError:
+            if resume is None and ranks.rank == 0 and not folder.resume_file.exists():
+                _discard(folder)
+            raise
     if status == "failed":
         _complain(console.failure)
         raise typer.Exit(EXIT_FAILED)
@@ -228,6 +272,59 @@ def runs(
         print(f"{s.id:<44} {s.status:<10} {s.epoch:>3}/{s.epochs:<3} {accuracy:>6}  {s.data}")
 
 
+@app.command()
+def benchmark(
+    model: Annotated[str, typer.Option(help=f"The network: {', '.join(MODELS)}.")] = "resnet18",
+    data: DataOption = "synthetic",
+    device: Annotated[Device, typer.Option(help="What to run on.")] = Device.auto,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each loop in each of three turns.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 128,
+    precision: Annotated[Precision, typer.Option(help="Arithmetic of our loop.")] = Precision.auto,
+    compile_: Annotated[
+        Compile, typer.Option("--compile", help="Compile our loop (on), or not.")
+    ] = Compile.off,
+    with_profile: Annotated[
+        bool, typer.Option("--profile", help="Print where the time of a step goes instead.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data_dir: DataDirOption = Path("data"),
+) -> None:
+    """Time our training loop beside the usual script's, in turns, on 32 px images."""
+    from core.data import load_data
+    from core.training.benchmark import benchmark as measure
+    from core.training.benchmark import profile
+    from core.training.recipe import TrainConfig, preset_recipe, with_changes
+
+    _check_source(data)
+    recipe = with_changes(preset_recipe("classic", model), batch_size=batch_size)
+    config = TrainConfig(
+        model=model,
+        data=data,
+        recipe=recipe,
+        device=device.value,
+        precision=precision.value,
+        compile=compile_.value,
+    )
+    bar = _Bar()
+    images = load_data(data, data_dir=data_dir, progress=bar.show)
+    if with_profile:
+        print(profile(config, images))
+        return
+    result = measure(config, images, steps, tell=bar.line)
+    bar.clear()
+    if as_json:
+        print(json.dumps(result))
+        return
+    print(f"{result['model']}, batch {result['batch_size']}, {result['device']}, {result['precision']}")
+    print(f"  ours   {result['images_per_second']:8.1f} images/s")
+    print(f"  plain  {result['plain_images_per_second']:8.1f} images/s (DataLoader, eager float32)")
+    print(f"  bare   {result['bare_images_per_second']:8.1f} images/s (its step alone)")
+    print(f"  ratio  {result['ratio']:8.2f}")
+    print(f"  peak memory {result['peak_memory_mb']:,.0f} MB, compiled in {result['compile_seconds']:.0f} s")
+    for size, seconds in result["seconds_per_image"].items():
+        print(f"  batch {size:>4}: {seconds * 1000:.2f} ms an image")
+
+
 def find_checkpoint(name: str, runs_dir: Path) -> Path:
     """A path, a shipped name or a run's id, in this order.
 
@@ -247,6 +344,28 @@ def find_checkpoint(name: str, runs_dir: Path) -> Path:
     if RUN_ID.fullmatch(name) and RunFolder(runs_dir / name).model_file.is_file():
         return RunFolder(runs_dir / name).model_file
     raise InputError(f"There is no checkpoint '{name}': no such file, shipped network or finished run.")
+
+
+def _fields(changes: list[str]) -> dict[str, Any]:
+    """From `--set label_smoothing=0 --set sizes=[[0,16],[0.5,32]]`; the recipe validates the values."""
+    fields = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise InputError(f"--set takes FIELD=VALUE, not '{change}'.")
+        try:
+            fields[name] = json.loads(value)
+        except json.JSONDecodeError:
+            fields[name] = value
+    return fields
+
+
+def _print_cost(config: Any, data_dir: Path) -> None:
+    from core.data import load_data
+    from core.training.trainer import Trainer
+
+    cost = Trainer(config, load_data(config.data, data_dir=data_dir)).predict_cost()
+    print(f"{cost.epoch_seconds:,.1f} s an epoch, {cost.total_seconds:,.0f} s in all")
 
 
 def _check_source(data: str) -> None:

@@ -74,10 +74,9 @@ def prepare(device: torch.device, threads: int | None = None) -> None:
 
 
 def available_cores() -> int:
-    """Cores this process may use, fewer than the machine's in a container."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores for this process: those it may use, shared with its siblings where torchrun started it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:

@@ -1,5 +1,6 @@
 """What a worker does: drive one training and keep its folder true, whatever happens."""
 
+import os
 import signal
 import threading
 import time
@@ -20,12 +21,14 @@ from core.files import save_tensors, write_json
 from core.runs.folder import RunFolder
 from core.runs.log import Event, EventLog
 from core.runs.worker import asked_to, forget_request
+from core.training.distributed import ALONE, Ranks
 from core.training.recipe import TrainConfig
-from core.training.state import load_state, save_state
+from core.training.state import TrainingState, load_state, save_state
 from core.training.trainer import DivergedError, Trainer
 
 EPOCH_SAVE_SECONDS = 60  # an epoch's end is saved if so long has passed since the last save
 POLL_SECONDS = 0.2  # between two looks whether a stop was asked for
+COMPILE_PATIENCE = 2  # seconds a stop waits for compiling to end by itself
 PROGRESS_SECONDS = 0.5
 LOCK_SECONDS = 3  # whoever looks whether a worker lives holds its lock for a moment
 
@@ -49,33 +52,62 @@ def create_run(folder: RunFolder, config: TrainConfig) -> None:
         raise InputError(f"The folder '{folder.path}' can't be written ({error.strerror}).") from None
 
 
-def execute(folder: RunFolder, data_dir: Path, listener: Listener = lambda event: None) -> str:
+def execute(
+    folder: RunFolder,
+    config: TrainConfig,
+    data_dir: Path,
+    listener: Listener = lambda event: None,
+    ranks: Ranks = ALONE,
+) -> str:
     """Train the run in `folder`, from its saved state if there is one; returns its final status.
+
+    Of several processes only the first one writes; the others work along and return "followed".
 
     Raises:
         InputError: another worker has the run, it is finished, or it can't be run on this data.
     """
-    config = folder.read_config()
     if folder.read_report() is not None:
         raise InputError(f"The run in '{folder.path}' is finished.")
+    if ranks.rank > 0:
+        return _follow(folder, config, data_dir, ranks)
     try:
         held = folder.lock().acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise InputError(f"The run in '{folder.path}' is already being trained.") from None
     with held, EventLog(folder.events_file) as log:
-        worker = _Worker(folder, config, log, listener)
+        worker = _Worker(folder, config, log, listener, ranks)
         with worker.signals():
             return worker.run(data_dir)
 
 
+def _follow(folder: RunFolder, config: TrainConfig, data_dir: Path, ranks: Ranks) -> str:
+    """The part of every process but the first: the same steps, and nothing written."""
+    ranks.wait()  # the first one decodes the data and keeps it for all
+    data = load_data(config.data, data_dir=data_dir)
+    trainer = Trainer(config, data, _saved_state(folder), ranks=ranks)
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.SIG_IGN)  # the first one says when to stop
+    for _ in trainer.events():
+        pass
+    return "followed"
+
+
+def _saved_state(folder: RunFolder) -> TrainingState | None:
+    return load_state(folder.resume_file) if folder.resume_file.exists() else None
+
+
 class _Worker:
-    def __init__(self, folder: RunFolder, config: TrainConfig, log: EventLog, listener: Listener) -> None:
+    def __init__(
+        self, folder: RunFolder, config: TrainConfig, log: EventLog, listener: Listener, ranks: Ranks
+    ) -> None:
         self.folder, self.config, self.log, self.listener = folder, config, log, listener
+        self.ranks = ranks
         self._signal = False
         self._request: str | None = None
         self._looked = 0.0
         self._saved = time.monotonic()
         self._told = 0.0
+        self._compiled = threading.Event()
 
     def run(self, data_dir: Path) -> str:
         forget_request(self.folder)
@@ -104,22 +136,44 @@ class _Worker:
     def prepare(self, data_dir: Path) -> Trainer | None:
         """Load the data and build the trainer; None if a stop was asked for meanwhile."""
         data = load_data(self.config.data, data_dir=data_dir, progress=self.progress)
-        if self.should_stop():
+        if self.should_stop() and self.ranks.world == 1:
             return None
-        resume = load_state(self.folder.resume_file) if self.folder.resume_file.exists() else None
-        return Trainer(self.config, data, resume, should_stop=self.should_stop)
+        state = _saved_state(self.folder)
+        self.ranks.wait()
+        return Trainer(self.config, data, state, should_stop=self.should_stop, ranks=self.ranks)
 
     def train(self, trainer: Trainer) -> None:
         """Log every event; save the state when it is time."""
         self._saved = time.monotonic()
         for event in trainer.events():
             self.tell(event)
+            self.guard_compiling(trainer, event)
             since = time.monotonic() - self._saved
             limit = self.config.save_every
             if event["type"] == "epoch":
                 limit = min(limit, EPOCH_SAVE_SECONDS)
             if since >= limit:
                 self.save(trainer)
+
+    def guard_compiling(self, trainer: Trainer, event: Event) -> None:
+        """Compiling can't be interrupted: save before it, and leave from another thread if asked to."""
+        if event["type"] != "status" or "compil" not in event["reason"]:
+            return
+        if "seconds" in event:
+            self._compiled.set()
+            return
+        self.save(trainer)
+        self._compiled.clear()
+        threading.Thread(target=self.leave_if_asked, daemon=True).start()
+
+    def leave_if_asked(self) -> None:
+        while not self._compiled.wait(POLL_SECONDS):
+            if self.should_stop():
+                if self._compiled.wait(COMPILE_PATIENCE):
+                    return
+                self.end("paused" if self._request == "pause" else "stopped")
+                self.log.sync()
+                os._exit(0)
 
     def save(self, trainer: Trainer) -> None:
         """Write resume state and weights. A full disk leaves the last good ones; training goes on."""

@@ -88,6 +88,9 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, ge=0, le=MAX_SEED)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"  # torch.compile; auto: where it is paid back
+    memory_efficient: bool = False  # DenseNet: less memory, more time
+    sync_batch_norm: bool = False  # BatchNorm statistics over all processes; CUDA only
     save_every: float = Field(300, ge=1, le=86_400)  # seconds between two resume states
 
     @model_validator(mode="after")

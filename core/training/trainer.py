@@ -5,6 +5,9 @@
         ...
     trainer.report, trainer.checkpoint_info(), trainer.weights()
 
+One process trains alone; started by torchrun, each process takes its slice of every batch, and only
+the first one's events count.
+
 Between any two steps (whenever `events()` has yielded or ended) `state()` can be taken;
 `Trainer(config, data, resume=state)` goes on from there with the same losses, bit for bit, on the
 same kind of device.
@@ -13,6 +16,7 @@ same kind of device.
 import copy
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,11 +32,16 @@ from core.device import autocast, describe_device, pick_device, pick_precision, 
 from core.evaluation import Interrupted, Report, fit_temperature, make_report, predict
 from core.evaluation.report import confusion_matrix, per_class_accuracy
 from core.models import create_model, model_spec
+from core.models.densenet import use_less_memory
+from core.training.cost import CompileDecision, Cost, decide_compile, predict_cost
+from core.training.distributed import ALONE, Ranks
 from core.training.recipe import TrainConfig
 from core.training.state import TrainingState
 
 LOG_SECONDS = 0.5  # between two looks at the losses, which stay on the device until then
 LOGGED_STEPS = 10_000  # a longer run logs every second, third, ... step, to keep its log small
+COMPILE_FROM = 2  # steps run before compiling, so that there is something to see
+PROBE_IMAGES = 16  # a step, when the cost is predicted; the prediction must not delay the first step
 AVERAGE_EVERY = 5  # steps between two updates of the running average of the weights
 
 Event = dict[str, Any]
@@ -64,17 +73,19 @@ class Trainer:
         *,
         should_stop: Callable[[], bool] = lambda: False,
         device: torch.device | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.config, self.recipe, self.data = config, config.recipe, data
         self.should_stop = should_stop
-        self.device = device or pick_device(config.device)
+        self.ranks = ranks
+        self.device = device or ranks.device(pick_device(config.device))
         prepare(self.device, resume.values["threads"] if resume else None)
         self.dtype = pick_precision(config.precision, self.device)
         if resume:
             self.dtype = getattr(torch, resume.values["dtype"])
 
         train, self._held_out = _choose_images(data, config)
-        _refuse_misfits(config, train, data)
+        _refuse_misfits(config, train, data, self.device, ranks.world)
         self.mean, self.std = channel_statistics(train.images)
         self._mean = torch.tensor(self.mean, device=self.device)
         self._std = torch.tensor(self.std, device=self.device)
@@ -86,11 +97,18 @@ class Trainer:
 
         torch.manual_seed(config.seed)
         self.model = place(create_model(config.model, len(data.classes)), self.device)
+        if config.memory_efficient:
+            use_less_memory(self.model)
+        if config.sync_batch_norm:
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         for module in self.model.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = self.recipe.bn_momentum
         self.optimizer = _make_optimizer(self.model, config, self.device)
         self._average = copy.deepcopy(self.model) if self.recipe.ema_epochs else None
+        self._forward = ranks.wrap(self.model)
+        self.compiling = resume.values["compile"] if resume else None
+        self._compiled_sizes: set[int] = set()
 
         self.step = 0  # steps taken
         self.epoch = 0  # epochs trained and tested
@@ -113,7 +131,8 @@ class Trainer:
             first = self._pending[0][0] if self._pending else self.step + 1
             yield _event("status", status="running", reason="resumed", from_step=first)
         else:
-            yield self._start_event()
+            decision = self._decide_compile()
+            yield self._start_event(decision)
         try:
             while self.epoch < self.recipe.epochs:
                 yield from self._train_epoch()
@@ -122,13 +141,39 @@ class Trainer:
         except Interrupted:
             yield from self._read_losses()
 
-    def _start_event(self) -> Event:
-        data = self.data
+    def _decide_compile(self) -> CompileDecision:
+        """Time a few images of each size on this machine; predict the cost and decide from it."""
+        self.cost = self.predict_cost(PROBE_IMAGES)
+        steps = Counter(self.recipe.size_at(step, self.steps_total) for step in range(self.steps_total))
+        decision = decide_compile(
+            self.config.compile, self.config.model, self.cost, steps, self.device, self.dtype
+        )
+        self.compiling = decision.use
+        return decision
+
+    def predict_cost(self, probe: int = 64) -> Cost:
+        """What this training would cost on this machine, from a short timing of `probe` images a step."""
+        return predict_cost(
+            self.config.model,
+            len(self.data.classes),
+            self.recipe,
+            train_images=len(self._train),
+            test_images=len(self.data.test),
+            device=self.device,
+            dtype=self.dtype,
+            probe=probe,
+        )
+
+    def _start_event(self, decision: CompileDecision) -> Event:
+        data, cost = self.data, self.cost
         return _event(
             "start",
             config=self.config.model_dump(mode="json"),
             device=describe_device(self.device),
             precision=str(self.dtype).removeprefix("torch."),
+            processes=self.ranks.world,
+            compile={"use": decision.use, "reason": decision.reason},
+            predicted_seconds={"epoch": round(cost.epoch_seconds, 2), "total": round(cost.total_seconds, 1)},
             steps_total=self.steps_total,
             steps_per_epoch=self.steps_per_epoch,
             classes=list(data.classes),
@@ -147,20 +192,43 @@ class Trainer:
         batches: EpochBatches | None = None
         self._rate_from = (time.monotonic(), self.step)
         while self.step < end:
-            if self.should_stop():
+            read = time.monotonic() - self._rate_from[0] >= LOG_SECONDS or self.step == 1
+            stop, read = self.ranks.agree(self.should_stop(), read)
+            if stop:
                 raise Interrupted
+            if read:
+                yield from self._read_losses()
             size = self.recipe.size_at(self.step, self.steps_total)
             if batches is None or batches.data.images.shape[-1] != size:
-                batches = self._batches(size)
+                batches = self.batches(size)
+            if self.compiling and self.step >= COMPILE_FROM and size not in self._compiled_sizes:
+                yield from self._read_losses()
+                yield from self._compile(batches)
             loss = self.train_step(*batches.batch(self.step % self.steps_per_epoch))
             self.step += 1
             if self.step % self._log_stride == 0 or self.step == self.steps_total:
                 self._pending.append((self.step, loss))
-            if self.step == 1 or time.monotonic() - self._rate_from[0] >= LOG_SECONDS:
-                yield from self._read_losses()
         yield from self._read_losses()
 
-    def _batches(self, size: int) -> EpochBatches:
+    def _compile(self, batches: EpochBatches) -> Iterator[Event]:
+        """Compile for batches of this size, telling so before and after; takes no step."""
+        size = batches.data.images.shape[-1]
+        self._compiled_sizes.add(size)
+        yield _event("status", status="running", reason=f"compiling for {size} px")
+        start = time.monotonic()
+        if len(self._compiled_sizes) == 1:
+            self._forward = torch.compile(self._forward, dynamic=False)
+        images, labels = batches.batch(self.step % self.steps_per_epoch)
+        before = {name: t.clone() for name, t in self.model.state_dict().items()}
+        self._loss(images, labels)[0].backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.load_state_dict(before)  # the trial batch moved the BatchNorm statistics
+        seconds = time.monotonic() - start
+        self._rate_from = (time.monotonic(), self.step)
+        yield _event("status", status="running", reason=f"compiled in {seconds:.0f} s", seconds=seconds)
+
+    def batches(self, size: int) -> EpochBatches:
+        """This epoch's batches, of images of `size` pixels."""
         resized = ImageSet(resize_set(self._train.images, size), self._train.labels)
         return EpochBatches(
             resized,
@@ -170,6 +238,8 @@ class Trainer:
             self.recipe.augmentation,
             self.config.seed,
             self.epoch,
+            self.ranks.rank,
+            self.ranks.world,
         )
 
     def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -185,11 +255,7 @@ class Trainer:
         lr = self.recipe.lr_at(self.step, self.steps_total)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.model.train()
-        with autocast(self.device, self.dtype):
-            logits = self.model(images)
-        logits = logits.float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        loss, logits = self._loss(images, labels)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -199,6 +265,14 @@ class Trainer:
         if self._average is not None and self.step % AVERAGE_EVERY == 0:
             self._update_average()
         return loss
+
+    def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, a scalar, and logits (B, num_classes), both float32."""
+        self.model.train()
+        with autocast(self.device, self.dtype):
+            logits = self._forward(images)
+        logits = logits.float()
+        return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing), logits
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -215,7 +289,7 @@ class Trainer:
     def _read_losses(self) -> Iterator[Event]:
         """Read the losses since the last time from the device, at once: the one place that waits."""
         if self._pending:
-            values = torch.stack([loss for _, loss in self._pending]).tolist()
+            values = self.ranks.mean(torch.stack([loss for _, loss in self._pending])).tolist()
             since, first = self._rate_from
             rate = (self.step - first) * self.recipe.batch_size / (time.monotonic() - since)
             for value in values:
@@ -248,8 +322,8 @@ class Trainer:
             epoch=self.epoch + 1,
             step=self.step,
             image_size=size,
-            train_loss=self._loss_sum.item() / self.steps_per_epoch,
-            train_accuracy=self._correct.item() / seen,
+            train_loss=self.ranks.mean(self._loss_sum).item() / self.steps_per_epoch,
+            train_accuracy=self.ranks.sum(self._correct).item() / seen,
             test_loss=F.cross_entropy(logits, labels).item(),
             test_accuracy=(predicted == labels).double().mean().item(),
             test_images=len(labels),
@@ -292,17 +366,19 @@ class Trainer:
     def _predict(
         self, images: Tensor, size: int, dtype: torch.dtype = torch.float32, mirror: bool = False
     ) -> Tensor:
-        return predict(
+        alone = self.ranks.world == 1
+        logits = predict(
             self.final_model,
-            images,
+            self.ranks.share(images),
             self.mean,
             self.std,
             size=size,
             device=self.device,
             dtype=dtype,
             mirror=mirror,
-            should_stop=self.should_stop,
+            should_stop=self.should_stop if alone else None,  # several stop together, between two steps
         )
+        return self.ranks.gather(logits)
 
     @property
     def final_model(self) -> nn.Module:
@@ -358,12 +434,18 @@ class Trainer:
                 "threads": torch.get_num_threads(),
                 "dtype": str(self.dtype).removeprefix("torch."),
                 "memory_format": "channels_last",
+                "compile": bool(self.compiling),
+                "processes": self.ranks.world,
             },
         )
 
     def _restore(self, state: TrainingState) -> None:
         if state.values["data_fingerprint"] != self.data.fingerprint:
             raise InputError("The data has changed since this run was saved; it can't go on exactly.")
+        if state.values["processes"] != self.ranks.world:
+            raise InputError(
+                f"This run was trained by {state.values['processes']} process(es); go on with as many."
+            )
         self.step, self.epoch = state.values["step"], state.values["epoch"]
         self.seconds = state.values["seconds"]
         self.model.load_state_dict(state.group("model"))
@@ -411,8 +493,14 @@ def _evenly(images: ImageSet, count: int | None) -> ImageSet:
     return images.take(torch.arange(count) * len(images) // count)
 
 
-def _refuse_misfits(config: TrainConfig, train: ImageSet, data: DataSet) -> None:
+def _refuse_misfits(
+    config: TrainConfig, train: ImageSet, data: DataSet, device: torch.device, world: int
+) -> None:
     recipe, name = config.recipe, data.name
+    if config.sync_batch_norm and device.type != "cuda":
+        raise InputError("--sync-batch-norm works on CUDA devices only.")
+    if recipe.batch_size % world:
+        raise InputError(f"A batch of {recipe.batch_size} can't be shared by {world} processes.")
     counts = torch.bincount(data.test.labels, minlength=len(data.classes))
     if (counts == 0).any():
         missing = data.classes[int((counts == 0).nonzero()[0])]

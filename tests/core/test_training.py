@@ -101,7 +101,7 @@ def test_a_step_on_the_meta_device_reads_nothing_back(name: str, shapes: DataSet
     """Any tensor left elsewhere, or any value read back inside a step, raises on `meta`."""
     config = make_config(name, sizes=((0.0, 32),), cutout=8, ema_epochs=1.0)
     trainer = Trainer(config, shapes, device=torch.device("meta"))
-    batches = trainer._batches(32)
+    batches = trainer.batches(32)
     for step in range(2):
         loss = trainer.train_step(*batches.batch(step))
         trainer.step += 1
