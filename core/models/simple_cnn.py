@@ -21,15 +21,16 @@ class SimpleCNN(nn.Module):
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.conv1(images)), 2)
-        return F.max_pool2d(F.relu(self.conv2(x)), 2)  # (N, 16, 5, 5) at 32 px
+        # Pooling before ReLU is the same function on a quarter of the values.
+        x = F.relu(F.max_pool2d(self.conv1(images), 2), inplace=True)
+        return F.relu(F.max_pool2d(self.conv2(x), 2), inplace=True)  # (N, 16, 5, 5) at 32 px
 
     def forward_head(self, features: Tensor) -> Tensor:
         if features.shape[-2:] != (5, 5):
             features = F.adaptive_avg_pool2d(features, 5)
         x = torch.flatten(features, 1)
-        x = F.relu(self.fc1(x))
-        x = F.relu(self.fc2(x))
+        x = F.relu(self.fc1(x), inplace=True)
+        x = F.relu(self.fc2(x), inplace=True)
         return self.fc3(x)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def wait_for_points(page: Page, more_than: int) -> int:
     page.wait_for_function(
         "n => (document.querySelector('#live [data-slot=loss]').data?.[0].x.length ?? 0) > n",
         arg=more_than,
-        timeout=90_000,
+        timeout=200_000,
     )
     return points(page)
 
@@ -112,7 +112,7 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     page = open_page()
     page.get_by_label("Simple CNN").click()
     page.get_by_text("More settings").click()
-    page.get_by_label("Epochs").fill("60")
+    page.get_by_label("Epochs").fill("40")
     page.get_by_role("button", name="Start training").click()
 
     first = wait_for_points(page, 0)
@@ -137,7 +137,7 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     assert wait_for_points(again, 0) > 0
     expect(again.locator("#live .lab-head")).to_contain_text("Simple CNN")
 
-    expect(page.locator("#live .lab-status")).to_contain_text("finished", timeout=120_000)
+    expect(page.locator("#live .lab-status")).to_contain_text("finished", timeout=240_000)
 
     page.get_by_role("tab", name="Results").click()
     expect(page.locator("#results .lab-big")).to_have_text(re.compile(r"^\d+\.\d %$"), timeout=SOON)
@@ -198,7 +198,7 @@ def test_stop_saves_and_ends_the_training(open_page: Callable[..., Page], url: s
     page.get_by_label("Epochs").fill("2000")
     page.get_by_role("button", name="Start training").click()
     page.wait_for_function(
-        "document.querySelector('#live .lab-facts')?.innerText.includes('epoch 2/2000')", timeout=90_000
+        "document.querySelector('#live .lab-facts')?.innerText.includes('epoch 2/2000')", timeout=200_000
     )
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_text("A training is running")).to_be_visible(timeout=SOON)
