@@ -35,11 +35,11 @@ def make_config(model: str = "simple_cnn", **recipe: object) -> TrainConfig:
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    """A drawn star, as a PNG of 300 x 200 pixels."""
+    """A drawn star, as a PNG of 240 x 240 pixels."""
     from demo.examples.draw import star
 
     path = tmp_path / "star.png"
-    star().resize((300, 200)).save(path)
+    star().resize((240, 240)).save(path)
     return path
 
 

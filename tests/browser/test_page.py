@@ -112,7 +112,7 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     page = open_page()
     page.get_by_label("Simple CNN").click()
     page.get_by_text("More settings").click()
-    page.get_by_label("Epochs").fill("40")
+    page.get_by_label("Epochs").fill("60")
     page.get_by_role("button", name="Start training").click()
 
     first = wait_for_points(page, 0)
