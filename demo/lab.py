@@ -113,9 +113,6 @@ class Lab:
                 del self._jobs[old]
             return job
 
-    def job(self, title: str) -> DataJob | None:
-        return self._jobs.get(title)
-
     def _load(self, source: str, job: DataJob) -> None:
         def progress(stage: str, done: int, total: int) -> None:
             job.stage, job.done, job.total = stage, done, total
