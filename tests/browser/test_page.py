@@ -16,10 +16,14 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from core.runs import RunFolder, request_stop
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SOON = 20_000  # milliseconds
+# Of the loss curve; 0 while the page is still building its charts.
+COUNT_POINTS = "document.querySelector('#live [data-slot=loss]')?.data?.[0].x.length ?? 0"
 
 pytestmark = [
     pytest.mark.browser,
@@ -53,6 +57,18 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+        end_workers(runs)  # a training outlives the app
+
+
+def end_workers(runs: Path) -> None:
+    """Stop whatever still trains, as a test that failed halfway may have left it."""
+    living = [RunFolder(path) for path in runs.iterdir() if path.is_dir()]
+    for run in living:
+        request_stop(run, "stop")
+    deadline = time.monotonic() + 60
+    while any(run.has_worker() for run in living):
+        assert time.monotonic() < deadline, "a worker did not stop within 60 s"
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +99,7 @@ def open_page(browser: Browser, url: str) -> Iterator[Callable[..., Page]]:
 
 
 def points(page: Page) -> int:
-    return page.evaluate("document.querySelector('#live [data-slot=loss]').data?.[0].x.length ?? 0")
+    return page.evaluate(COUNT_POINTS)
 
 
 def zoom(page: Page) -> list[float]:
@@ -92,7 +108,7 @@ def zoom(page: Page) -> list[float]:
 
 def wait_for_points(page: Page, more_than: int) -> int:
     page.wait_for_function(
-        "n => (document.querySelector('#live [data-slot=loss]').data?.[0].x.length ?? 0) > n",
+        f"n => ({COUNT_POINTS}) > n",
         arg=more_than,
         timeout=200_000,
     )
