@@ -1,14 +1,19 @@
-"""How fast our loop is beside the one a user would otherwise write, measured in turns in one process.
+"""How fast our loop is beside the one a user would otherwise write, measured in turns.
 
 The plain loop is the usual script (as in kuangliu/pytorch-cifar): a Dataset of PIL images, a DataLoader
-with two workers, torchvision's transforms, eager float32 NCHW, SGD, and values read back every step.
+with two workers, torchvision's transforms, eager float32 NCHW, SGD, and values read back every step. It
+runs in a process of its own, as a user's script does, so that nothing that we set up is set up for it;
+one of the two processes always waits for the other.
 """
+
+import multiprocessing
 
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -19,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from core.data import DataSet, ImageSet
-from core.device import describe_device
+from core.device import describe_device, pick_device
 from core.models import create_model
 from core.training.recipe import TrainConfig
 from core.training.trainer import Trainer
@@ -55,16 +60,17 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 class PlainLoop:
     """The usual script's loop, written as a user would."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.device = trainer.device
-        images = ImageSet(trainer._train.images.cpu(), trainer._train.labels.cpu())
+    def __init__(
+        self, config: TrainConfig, num_classes: int, images: ImageSet, mean: list[float], std: list[float]
+    ) -> None:
+        self.device = pick_device(config.device)
         self.loader = DataLoader(
-            PilImages(images, tuple(trainer.mean), tuple(trainer.std)),
-            batch_size=trainer.recipe.batch_size,
+            PilImages(images, tuple(mean), tuple(std)),
+            batch_size=config.recipe.batch_size,
             shuffle=True,
             num_workers=2,
         )
-        self.model = create_model(trainer.config.model, len(trainer.data.classes)).to(self.device)
+        self.model = create_model(config.model, num_classes).to(self.device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
         self._batches = self._endless()
 
@@ -77,10 +83,11 @@ class PlainLoop:
         total, correct = 0.0, 0
         for _ in range(steps):
             images, labels = next(self._batches)
-            self.step(images.to(self.device), labels.to(self.device))
+            images, labels = images.to(self.device), labels.to(self.device)
+            self.step(images, labels)
 
             total += self.loss.item()
-            correct += self.logits.argmax(dim=1).eq(labels.to(self.device)).sum().item()
+            correct += self.logits.argmax(dim=1).eq(labels).sum().item()
 
     def step(self, images: Tensor, labels: Tensor) -> None:
         self.optimizer.zero_grad()
@@ -119,6 +126,45 @@ class BareStep:
         self.plain.loss.item()
 
 
+def _serve_plain(connection: Connection, *args: Any) -> None:
+    """Time what is asked for, `(loop, steps)`, until the other side hangs up."""
+    multiprocessing.set_start_method(None, force=True)  # for its DataLoader, as in a script: the system's own
+    plain = PlainLoop(*args)
+    loops = {"plain": plain, "bare": BareStep(plain)}
+    while True:
+        try:
+            name, steps = connection.recv()
+        except EOFError:
+            return
+        connection.send(_seconds(loops[name].run, steps))
+
+
+class PlainProcess:
+    """The plain loop and its bare step in a process of their own; `with` ends it."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        images = ImageSet(trainer.train_images.images.cpu(), trainer.train_images.labels.cpu())
+        args = (other, trainer.config, len(trainer.data.classes), images, trainer.mean, trainer.std)
+        self._process = context.Process(target=_serve_plain, args=args)
+        self._process.start()
+        other.close()
+
+    def __enter__(self) -> "PlainProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._process.join(10)
+        self._process.terminate()
+
+    def seconds(self, loop: str, steps: int) -> float:
+        """Seconds of `steps` steps of the `plain` loop or of its `bare` step."""
+        self._connection.send((loop, steps))
+        return self._connection.recv()
+
+
 def benchmark(
     config: TrainConfig, data: DataSet, steps: int, tell: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
@@ -134,18 +180,18 @@ def benchmark(
     compile_seconds = 0.0
     if config.compile == "on":
         tell("compiling")
-        events = list(trainer._compile(ours.batches))
+        events = list(trainer.compile_for(ours.batches))
         compile_seconds = events[-1]["seconds"]
-    plain = PlainLoop(trainer)
-    loops = {"ours": ours, "plain": plain, "bare": BareStep(plain)}
-    for name, loop in loops.items():
-        tell(f"warming up: {name}")
-        loop.run(WARM_UP)
-    rates: dict[str, list[float]] = {name: [] for name in loops}
-    for turn in range(TURNS):
-        for name, loop in loops.items():
-            tell(f"turn {turn + 1} of {TURNS}: {name}")
-            rates[name].append(steps * trainer.recipe.batch_size / _seconds(loop.run, steps))
+    rates: dict[str, list[float]] = {"ours": [], "plain": [], "bare": []}
+    with PlainProcess(trainer) as others:
+        for turn in range(TURNS + 1):
+            for name, found in rates.items():
+                warming = turn == 0
+                tell(f"warming up: {name}" if warming else f"turn {turn} of {TURNS}: {name}")
+                count = WARM_UP if warming else steps
+                seconds = _seconds(ours.run, count) if name == "ours" else others.seconds(name, count)
+                if not warming:
+                    found.append(count * trainer.recipe.batch_size / seconds)
     peak = _peak_memory_mb(trainer.device)
     ours_rate, plain_rate, bare_rate = (statistics.median(rates[n]) for n in ("ours", "plain", "bare"))
     return {

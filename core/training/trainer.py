@@ -89,7 +89,7 @@ class Trainer:
         self.mean, self.std = channel_statistics(train.images)
         self._mean = torch.tensor(self.mean, device=self.device)
         self._std = torch.tensor(self.std, device=self.device)
-        self._train = ImageSet(train.images.to(self.device), train.labels.to(self.device))
+        self.train_images = ImageSet(train.images.to(self.device), train.labels.to(self.device))
         self._epoch_test = _evenly(data.test, self.recipe.epoch_test_images)
         self.steps_per_epoch = len(train) // self.recipe.batch_size
         self.steps_total = self.steps_per_epoch * self.recipe.epochs
@@ -157,7 +157,7 @@ class Trainer:
             self.config.model,
             len(self.data.classes),
             self.recipe,
-            train_images=len(self._train),
+            train_images=len(self.train_images),
             test_images=len(self.data.test),
             device=self.device,
             dtype=self.dtype,
@@ -180,7 +180,7 @@ class Trainer:
             data={
                 "name": data.name,
                 "fingerprint": data.fingerprint,
-                "train": len(self._train),
+                "train": len(self.train_images),
                 "held_out": len(self._held_out),
                 "test": len(data.test),
                 "skipped": data.skipped,
@@ -203,14 +203,14 @@ class Trainer:
                 batches = self.batches(size)
             if self.compiling and self.step >= COMPILE_FROM and size not in self._compiled_sizes:
                 yield from self._read_losses()
-                yield from self._compile(batches)
+                yield from self.compile_for(batches)
             loss = self.train_step(*batches.batch(self.step % self.steps_per_epoch))
             self.step += 1
             if self.step % self._log_stride == 0 or self.step == self.steps_total:
                 self._pending.append((self.step, loss))
         yield from self._read_losses()
 
-    def _compile(self, batches: EpochBatches) -> Iterator[Event]:
+    def compile_for(self, batches: EpochBatches) -> Iterator[Event]:
         """Compile for batches of this size, telling so before and after; takes no step."""
         size = batches.data.images.shape[-1]
         self._compiled_sizes.add(size)
@@ -229,7 +229,7 @@ class Trainer:
 
     def batches(self, size: int) -> EpochBatches:
         """This epoch's batches, of images of `size` pixels."""
-        resized = ImageSet(resize_set(self._train.images, size), self._train.labels)
+        resized = ImageSet(resize_set(self.train_images.images, size), self.train_images.labels)
         return EpochBatches(
             resized,
             self._mean,

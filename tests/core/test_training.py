@@ -112,8 +112,8 @@ def test_a_step_on_the_meta_device_reads_nothing_back(name: str, shapes: DataSet
 def test_held_out_images_are_balanced_and_never_trained_on(shapes: DataSet) -> None:
     trainer = Trainer(make_config(), shapes)
     assert torch.bincount(trainer._held_out.labels).tolist() == [6] * 10
-    assert len(trainer._train) == 540
-    seen = {bytes(image.numpy().tobytes()) for image in trainer._train.images}
+    assert len(trainer.train_images) == 540
+    seen = {bytes(image.numpy().tobytes()) for image in trainer.train_images.images}
     assert not any(bytes(image.numpy().tobytes()) in seen for image in trainer._held_out.images)
 
 
