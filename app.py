@@ -47,16 +47,16 @@ def main() -> None:
         login = (name, password)
 
     from core import InputError
-    from core.data import NAMED_SOURCES
+    from core.data import require_source
     from core.device import prepare_for_serving
     from demo.lab import Lab
     from demo.page import build_page, launch_options
 
-    if args.data and args.data not in NAMED_SOURCES and not Path(args.data).exists():
-        complain(f"There is no data '{args.data}'. Give cifar10, synthetic, a folder or a zip.")
     prepare_for_serving()
     private = is_loopback(args.host) and not args.share
     try:
+        if args.data is not None:
+            require_source(args.data)
         args.runs.mkdir(parents=True, exist_ok=True)
         lab = Lab(args.runs, args.data, can_train=private or login is not None)
         page = build_page(lab)

@@ -104,7 +104,7 @@ def train(
     data_dir: DataDirOption = Path("data"),
 ) -> None:
     """Train a network; leaves model.safetensors and report.json in the run's folder."""
-    from core.data import NAMED_SOURCES
+    from core.data import NAMED_SOURCES, require_source
     from core.device import pick_device
     from core.runs import RunFolder, create_run, execute, new_run_id
     from core.training.distributed import joined
@@ -122,7 +122,7 @@ def train(
             train_images=subset,
         )
         recipe = with_changes(recipe, **_fields(change or []))
-        _check_source(data)
+        require_source(data)
         config = TrainConfig(
             model=model,
             data=data if data in NAMED_SOURCES else str(Path(data).expanduser().resolve()),
@@ -169,14 +169,14 @@ def evaluate(
 ) -> None:
     """Measure a checkpoint on the test images of a data set."""
     from core.checkpoint import load_checkpoint, read_info
-    from core.data import load_data
+    from core.data import load_data, require_source
     from core.device import pick_device, prepare
     from core.evaluation import evaluate_checkpoint
     from core.files import write_json
 
     path = find_checkpoint(checkpoint, runs)
     read_info(path)  # before the data, which may take long
-    _check_source(data)
+    require_source(data)
     target = pick_device(device.value)
     prepare(target)
     loaded = load_checkpoint(path, target)
@@ -290,12 +290,12 @@ def benchmark(
     data_dir: DataDirOption = Path("data"),
 ) -> None:
     """Time our training loop beside the usual script's, in turns, on 32 px images."""
-    from core.data import load_data
+    from core.data import load_data, require_source
     from core.training.benchmark import benchmark as measure
     from core.training.benchmark import profile
     from core.training.recipe import TrainConfig, preset_recipe, with_changes
 
-    _check_source(data)
+    require_source(data)
     recipe = with_changes(preset_recipe("classic", model), batch_size=batch_size)
     config = TrainConfig(
         model=model,
@@ -366,15 +366,6 @@ def _print_cost(config: Any, data_dir: Path) -> None:
 
     cost = Trainer(config, load_data(config.data, data_dir=data_dir)).predict_cost()
     print(f"{cost.epoch_seconds:,.1f} s an epoch, {cost.total_seconds:,.0f} s in all")
-
-
-def _check_source(data: str) -> None:
-    from core.data import NAMED_SOURCES
-
-    if data not in NAMED_SOURCES and not Path(data).expanduser().exists():
-        raise InputError(
-            f"There is no data '{data}'. Give cifar10, synthetic, or the path of a folder or a zip."
-        )
 
 
 def _discard(folder: Any) -> None:

@@ -6,7 +6,15 @@ from pathlib import Path
 from core import InputError, shown
 from core.data.image_set import DataSet, ImageSet
 
-__all__ = ["IMAGE_SIZE", "NAMED_SOURCES", "DataSet", "ImageSet", "load_data", "source_title"]
+__all__ = [
+    "IMAGE_SIZE",
+    "NAMED_SOURCES",
+    "DataSet",
+    "ImageSet",
+    "load_data",
+    "require_source",
+    "source_title",
+]
 
 IMAGE_SIZE = 32  # pixels; what all sources are resized to unless told otherwise
 
@@ -50,13 +58,25 @@ def load_data(
         return synthetic.draw(size=size, progress=report)
     if source == "cifar10":
         return cifar10.load(data_dir, size, report)
+    return folders.load(require_source(source), data_dir, size, report)
+
+
+def require_source(source: str) -> Path:
+    """Refuse, before anything else is done, a source that isn't there; returns its path.
+
+    A named source is always there: its path means nothing.
+
+    Raises:
+        InputError: no such name, file or folder.
+    """
+    path = Path(source)
     try:
-        path = Path(source).expanduser()
-        usable = path.is_dir() or path.is_file()
+        path = path.expanduser()
+        usable = source in NAMED_SOURCES or (bool(source.strip()) and (path.is_dir() or path.is_file()))
     except (OSError, RuntimeError):  # too long a name; RuntimeError: no such home folder
         usable = False
     if not usable:
         raise InputError(
             f"There is no data {shown(source)}. Give cifar10, synthetic, or the path of a folder or a zip."
         )
-    return folders.load(path, data_dir, size, report)
+    return path

@@ -7,7 +7,6 @@ one of the two processes always waits for the other.
 """
 
 import multiprocessing
-
 import resource
 import statistics
 import sys

@@ -13,14 +13,19 @@ from core.device import autocast, place
 from core.models import create_model
 from core.training.recipe import Recipe
 
+PROBE_IMAGES = 16, 64  # a step; the first tells too much where a step is short, the second then costs little
+PROBE_SECONDS = 1.2  # for the second probe of one image size; where one step takes longer it is left out
+TIMES = 2, 8  # a probe is timed after a step to warm up, at least and at most; the quickest counts
 COMPILE_MARGIN = 1.2  # a saving has to be this much larger than the cost to be worth the risk
 
 # Measured by this project on 2 cores (see README, Speed): compiled step / eager step and seconds to
-# compile, by device, arithmetic and network; 1.0 where compiling brought nothing.
+# compile, by device, arithmetic and network. A GPU's figures belong here as soon as they are measured.
 COMPILE_RECORD: dict[tuple[str, str, str], tuple[float, float]] = {
-    ("cpu", "float32", "resnet18"): (0.87, 35.0),
-    ("cpu", "float32", "plain18"): (0.87, 35.0),
-    ("cpu", "float32", "densenet121_k12"): (0.91, 310.0),
+    ("cpu", "float32", "resnet18"): (0.99, 32.0),
+    ("cpu", "float32", "simple_cnn"): (1.14, 6.0),
+    ("cpu", "bfloat16", "resnet18"): (1.05, 35.0),
+    ("cpu", "bfloat16", "densenet121_k12"): (2.6, 141.0),
+    ("cpu", "bfloat16", "simple_cnn"): (1.25, 6.0),
 }
 
 
@@ -50,7 +55,7 @@ class CompileDecision:
 
 
 def measure_step(
-    model: nn.Module, size: int, batch_size: int, dtype: torch.dtype, device: torch.device, repeats: int = 1
+    model: nn.Module, size: int, batch_size: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[float, float]:
     """Seconds of a training step and of a test pass over one batch, of random images.
 
@@ -75,7 +80,7 @@ def measure_step(
         with autocast(device, dtype):
             model(images)
 
-    return _timed(train, device, repeats), _timed(test, device, repeats)
+    return _timed(train, device), _timed(test, device)
 
 
 def predict_cost(
@@ -87,22 +92,26 @@ def predict_cost(
     test_images: int,
     device: torch.device,
     dtype: torch.dtype,
-    probe: int = 64,
 ) -> Cost:
-    """Predict the cost of a training from two steps of at most `probe` images at each size.
+    """Predict the cost of a training from a few short steps at each size.
 
-    On a GPU the probe is the whole batch: there, a small one tells little.
+    On a GPU a probe is the whole batch: there, a small one tells little.
     """
-    probe = recipe.batch_size if device.type == "cuda" else min(recipe.batch_size, probe)
-    share = recipe.batch_size / probe
+    probes = (recipe.batch_size,) if device.type == "cuda" else PROBE_IMAGES
     with torch.random.fork_rng(devices=[]):
         model = place(create_model(model_name, num_classes), device)
     step_seconds, test_image_seconds = {}, {}
     for _, size in recipe.sizes:
-        trial = copy.deepcopy(model)
-        step, test = measure_step(trial, size, probe, dtype, device, repeats=2)
-        step_seconds[size] = step * share
-        test_image_seconds[size] = test / probe
+        step = 0.0
+        for images in (min(probe, recipe.batch_size) for probe in probes):
+            if step * images * (1 + TIMES[0]) > PROBE_SECONDS:
+                break
+            step, test = (
+                seconds / images
+                for seconds in measure_step(copy.deepcopy(model), size, images, dtype, device)
+            )
+        step_seconds[size] = step * recipe.batch_size
+        test_image_seconds[size] = test
     steps_per_epoch = train_images // recipe.batch_size
     total = steps_per_epoch * recipe.epochs
     starts = [round(start * total) for start, _ in recipe.sizes] + [total]
@@ -142,16 +151,19 @@ def decide_compile(
     if record is None:
         return CompileDecision(False, f"no gain is known for {model_name} in {kind} on {device.type}")
     ratio, seconds = record
+    if ratio >= 1:
+        return CompileDecision(False, f"compiled, {model_name} in {kind} on {device.type} is not faster")
     saved = sum(steps[size] * cost.step_seconds[size] * (1 - ratio) for size in steps)
     spent = seconds * len(steps)
     words = f"would save about {saved:.0f} s for about {spent:.0f} s of compiling"
     return CompileDecision(saved > COMPILE_MARGIN * spent, words)
 
 
-def _timed(work: Callable[[], None], device: torch.device, repeats: int) -> float:
+def _timed(work: Callable[[], None], device: torch.device) -> float:
     work()
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    least, most = TIMES
+    while len(times) < least or (len(times) < most and sum(times) < PROBE_SECONDS / 2):
         _wait(device)
         start = time.perf_counter()
         work()

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
 from core import InputError
 from core.checkpoint import CheckpointInfo
@@ -41,7 +42,6 @@ from core.training.state import TrainingState
 LOG_SECONDS = 0.5  # between two looks at the losses, which stay on the device until then
 LOGGED_STEPS = 10_000  # a longer run logs every second, third, ... step, to keep its log small
 COMPILE_FROM = 2  # steps run before compiling, so that there is something to see
-PROBE_IMAGES = 16  # a step, when the cost is predicted; the prediction must not delay the first step
 AVERAGE_EVERY = 5  # steps between two updates of the running average of the weights
 
 Event = dict[str, Any]
@@ -143,7 +143,7 @@ class Trainer:
 
     def _decide_compile(self) -> CompileDecision:
         """Time a few images of each size on this machine; predict the cost and decide from it."""
-        self.cost = self.predict_cost(PROBE_IMAGES)
+        self.cost = self.predict_cost()
         steps = Counter(self.recipe.size_at(step, self.steps_total) for step in range(self.steps_total))
         decision = decide_compile(
             self.config.compile, self.config.model, self.cost, steps, self.device, self.dtype
@@ -151,8 +151,8 @@ class Trainer:
         self.compiling = decision.use
         return decision
 
-    def predict_cost(self, probe: int = 64) -> Cost:
-        """What this training would cost on this machine, from a short timing of `probe` images a step."""
+    def predict_cost(self) -> Cost:
+        """What this training would cost on this machine, from a short timing."""
         return predict_cost(
             self.config.model,
             len(self.data.classes),
@@ -161,7 +161,6 @@ class Trainer:
             test_images=len(self.data.test),
             device=self.device,
             dtype=self.dtype,
-            probe=probe,
         )
 
     def _start_event(self, decision: CompileDecision) -> Event:
@@ -216,16 +215,22 @@ class Trainer:
         self._compiled_sizes.add(size)
         yield _event("status", status="running", reason=f"compiling for {size} px")
         start = time.monotonic()
+        plain = self._forward
         if len(self._compiled_sizes) == 1:
             self._forward = torch.compile(self._forward, dynamic=False)
         images, labels = batches.batch(self.step % self.steps_per_epoch)
         before = {name: t.clone() for name, t in self.model.state_dict().items()}
-        self._loss(images, labels)[0].backward()
+        try:
+            self._loss(images, labels)[0].backward()
+            outcome = "compiled in {:.0f} s"
+        except TorchDynamoException as error:
+            self._forward, self.compiling = plain, False
+            outcome = f"can't compile here ({type(error).__name__}); going on without, after {{:.0f}} s"
         self.optimizer.zero_grad(set_to_none=True)
         self.model.load_state_dict(before)  # the trial batch moved the BatchNorm statistics
         seconds = time.monotonic() - start
         self._rate_from = (time.monotonic(), self.step)
-        yield _event("status", status="running", reason=f"compiled in {seconds:.0f} s", seconds=seconds)
+        yield _event("status", status="running", reason=outcome.format(seconds), seconds=seconds)
 
     def batches(self, size: int) -> EpochBatches:
         """This epoch's batches, of images of `size` pixels."""
