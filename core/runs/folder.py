@@ -15,7 +15,9 @@ from core.runs.log import Event, read_events
 from core.training.recipe import TrainConfig
 
 RUN_ID = re.compile(r"[a-z0-9-]{8,60}")
-START_SECONDS = 30  # a worker that has not taken its lock by then did not start
+START_SECONDS = 60  # a worker that has not taken its lock by then did not start
+LOCK_SECONDS = 3  # to wait for a lock that others hold for a moment only, to see whether a worker lives
+LAST_LINES = 300  # characters of a dead worker's output that are shown
 ENDED = ("stopped", "paused", "finished", "failed", "cancelled")
 
 
@@ -61,6 +63,37 @@ class RunFolder:
     def worker_log(self) -> Path:
         return self.path / "worker.log"
 
+    @property
+    def request_file(self) -> Path:
+        return self.path / "request"
+
+    @property
+    def queued_file(self) -> Path:
+        return self.path / "queued"
+
+    @property
+    def launched_file(self) -> Path:
+        return self.path / "launched"
+
+    @property
+    def samples_file(self) -> Path:
+        """The fixed test pictures, side by side, as a PNG."""
+        return self.path / "samples.png"
+
+    @property
+    def filters_file(self) -> Path:
+        """The first layer's filters, as a PNG; made anew after each epoch."""
+        return self.path / "filters.png"
+
+    def foreign_files(self) -> list[str]:
+        """Names of what lies here and no run makes."""
+        ours = {getattr(self, name).name for name in vars(RunFolder) if name.endswith(("_file", "_log"))}
+        return sorted(
+            path.name
+            for path in self.path.iterdir()
+            if path.name not in ours and not (path.name.startswith(".") and path.name.endswith(".part"))
+        )
+
     def lock(self) -> FileLock:
         """The lock its living worker holds."""
         return FileLock(self.lock_file)
@@ -70,12 +103,24 @@ class RunFolder:
         if not self.lock_file.exists():
             return False
         try:
-            with self.lock().acquire(timeout=0):
+            # Not at once: someone else may hold it for a moment, to ask the same.
+            with self.lock().acquire(timeout=0.03, poll_interval=0.01):
                 return False
         except Timeout:
             return True
         except OSError:
             return False
+
+    def is_launched(self) -> bool:
+        """Whether it was started and its worker may still come."""
+        try:
+            return time.time() - self.launched_file.stat().st_mtime < START_SECONDS
+        except OSError:
+            return False
+
+    def is_busy(self) -> bool:
+        """Whether it waits, is being started, or is trained."""
+        return self.queued_file.exists() or self.is_launched() or self.has_worker()
 
     def read_config(self) -> TrainConfig:
         """The run's config. Raises InputError where there is none that this version can read."""
@@ -97,8 +142,10 @@ class RunSummary(BaseModel):
     """One line of the list of runs.
 
     Attributes:
-        status: queued, running, paused, stopped, finished, failed, or unreadable.
+        status: queued, running, paused, stopped, finished, failed, cancelled, or unreadable.
         accuracy: on test images, of the report, else of the last epoch; a fraction.
+        seconds: of work so far.
+        waited: seconds in the queue.
         created: seconds since 1970.
     """
 
@@ -112,6 +159,7 @@ class RunSummary(BaseModel):
     epochs: int = 0
     accuracy: float | None = None
     seconds: float = 0
+    waited: float = 0
     created: float = 0
 
 
@@ -138,10 +186,11 @@ def summarise(run: RunFolder) -> RunSummary:
     except InputError as error:
         return RunSummary(id=run.id, status="unreadable", reason=str(error))
     created = run.config_file.stat().st_mtime
-    status, reason, epoch, accuracy, seconds = "starting", "", 0, None, 0.0
+    status, reason, epoch, accuracy, seconds, waited = "starting", "", 0, None, 0.0, 0.0
     for event in _tail(run.events_file):
         if event["type"] == "status":
             status, reason = event.get("status", status), event.get("reason", "")
+            waited = event.get("waited", waited)
         elif event["type"] == "epoch":
             epoch, accuracy = event["epoch"], event["test_accuracy"]
             seconds = event["seconds"]
@@ -150,13 +199,8 @@ def summarise(run: RunFolder) -> RunSummary:
         elif event["type"] in ("start", "step"):
             status, reason = "running", ""
             epoch = max(epoch, event.get("epoch", 1) - 1)
-    alive = run.has_worker()
-    if alive and (status in ENDED or status == "starting"):
-        status, reason = "running", ""
-    elif status == "starting" and time.time() - created < START_SECONDS:
-        status = "running"
-    elif not alive and status not in ENDED:
-        status, reason = "failed", "its worker is gone; it can be resumed"
+    if status != "finished":
+        status, reason = _as_it_is(run, status, reason, created)
     return RunSummary(
         id=run.id,
         model=config.model,
@@ -168,8 +212,31 @@ def summarise(run: RunFolder) -> RunSummary:
         epochs=config.recipe.epochs,
         accuracy=accuracy,
         seconds=seconds,
+        waited=waited,
         created=created,
     )
+
+
+def _as_it_is(run: RunFolder, status: str, reason: str, created: float) -> tuple[str, str]:
+    """Status and reason, set right by who holds its lock and which files are there."""
+    if run.has_worker():
+        return ("running", "") if status in ENDED or status in ("starting", "queued") else (status, reason)
+    if run.queued_file.exists():
+        return "queued", ""
+    if run.is_launched() or (status == "starting" and time.time() - created < START_SECONDS):
+        return "running", "starting"
+    if status in ENDED:
+        return status, reason
+    return "failed", " ".join(["Its worker is gone; it can be resumed.", *_last_words(run)])
+
+
+def _last_words(run: RunFolder) -> list[str]:
+    """What its worker printed last, if anything."""
+    try:
+        lines = run.worker_log.read_text("utf-8", "replace")[-LAST_LINES:].split("\n")
+    except OSError:
+        return []
+    return ["Its last lines:", *lines[-5:]] if any(lines) else []
 
 
 def list_runs(runs_dir: Path) -> list[RunSummary]:

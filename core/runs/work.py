@@ -1,5 +1,7 @@
 """What a worker does: drive one training and keep its folder true, whatever happens."""
 
+import contextlib
+import json
 import os
 import signal
 import threading
@@ -12,14 +14,17 @@ from types import FrameType
 
 import torch
 import torch.nn.functional as F
-from filelock import Timeout
+from filelock import FileLock, Timeout
+from PIL import Image
 
 from core import InputError
 from core.checkpoint import save_checkpoint
 from core.data import load_data
-from core.files import save_tensors, write_json
-from core.runs.folder import RunFolder
+from core.files import replace_atomically, save_tensors, write_json
+from core.runs.folder import LOCK_SECONDS, RunFolder
+from core.runs.glimpse import filter_sheet, side_by_side
 from core.runs.log import Event, EventLog
+from core.runs.queue import device_lock, start_next
 from core.runs.worker import asked_to, forget_request
 from core.training.distributed import ALONE, Ranks
 from core.training.recipe import TrainConfig
@@ -30,7 +35,6 @@ EPOCH_SAVE_SECONDS = 60  # an epoch's end is saved if so long has passed since t
 POLL_SECONDS = 0.2  # between two looks whether a stop was asked for
 COMPILE_PATIENCE = 2  # seconds a stop waits for compiling to end by itself
 PROGRESS_SECONDS = 0.5
-LOCK_SECONDS = 3  # whoever looks whether a worker lives holds its lock for a moment
 
 Listener = Callable[[Event], None]
 
@@ -74,10 +78,29 @@ def execute(
         held = folder.lock().acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise InputError(f"The run in '{folder.path}' is already being trained.") from None
-    with held, EventLog(folder.events_file) as log:
-        worker = _Worker(folder, config, log, listener, ranks)
-        with worker.signals():
-            return worker.run(data_dir)
+    device = device_lock(folder.path.parent, config)
+    launched = folder.launched_file.exists()  # by the queue; else by a person, who need not wait
+    try:
+        with held, EventLog(folder.events_file) as log, _if_free(device):
+            worker = _Worker(folder, config, log, listener, ranks)
+            with worker.signals():
+                return worker.run(data_dir, launched)
+    finally:
+        start_next(folder.path.parent, data_dir)
+
+
+@contextmanager
+def _if_free(device: FileLock) -> Iterator[None]:
+    """Hold the device's lock; where a person's own training has it already, go on beside it."""
+    try:
+        device.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        yield
+        return
+    try:
+        yield
+    finally:
+        device.release()
 
 
 def _follow(folder: RunFolder, config: TrainConfig, data_dir: Path, ranks: Ranks) -> str:
@@ -109,9 +132,12 @@ class _Worker:
         self._told = 0.0
         self._compiled = threading.Event()
 
-    def run(self, data_dir: Path) -> str:
-        forget_request(self.folder)
-        self.tell(_status("running", "preparing"))
+    def run(self, data_dir: Path, launched: bool = False) -> str:
+        if not launched:
+            forget_request(self.folder)
+        self.tell(_status("running", "preparing") | self.waited())
+        self.folder.queued_file.unlink(missing_ok=True)
+        self.folder.launched_file.unlink(missing_ok=True)
         try:
             trainer = self.prepare(data_dir)
             if trainer is not None:
@@ -128,10 +154,21 @@ class _Worker:
         except torch.OutOfMemoryError:
             half = max(self.config.recipe.batch_size // 2, 2)
             return self.end("failed", f"The device is out of memory. Try --batch-size {half}.")
+        except OSError as error:
+            traceback.print_exc()
+            reason = f"Writing failed ({error.strerror}). The last save is kept: make room, then resume."
+            return self.end("failed", reason)
         except Exception as error:
             traceback.print_exc()
             return self.end("failed", f"{type(error).__name__}: {error}"[:300])
         return self.end("paused" if self._request == "pause" else "stopped")
+
+    def waited(self) -> dict[str, float]:
+        """How long it was in the queue."""
+        try:
+            return json.loads(self.folder.launched_file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
 
     def prepare(self, data_dir: Path) -> Trainer | None:
         """Load the data and build the trainer; None if a stop was asked for meanwhile."""
@@ -146,6 +183,10 @@ class _Worker:
         """Log every event; save the state when it is time."""
         self._saved = time.monotonic()
         for event in trainer.events():
+            if event["type"] == "start":
+                self.picture(self.folder.samples_file, side_by_side(trainer.sample_images))
+            elif event["type"] == "epoch":
+                self.picture(self.folder.filters_file, filter_sheet(trainer.first_filters()))
             self.tell(event)
             self.guard_compiling(trainer, event)
             since = time.monotonic() - self._saved
@@ -154,6 +195,11 @@ class _Worker:
                 limit = min(limit, EPOCH_SAVE_SECONDS)
             if since >= limit:
                 self.save(trainer)
+
+    def picture(self, path: Path, image: Image.Image) -> None:
+        """Write a picture for the page; a training never fails for it."""
+        with contextlib.suppress(OSError):
+            replace_atomically(path, lambda part: image.save(part, "PNG", optimize=True))
 
     def guard_compiling(self, trainer: Trainer, event: Event) -> None:
         """Compiling can't be interrupted: save before it, and leave from another thread if asked to."""
@@ -200,7 +246,10 @@ class _Worker:
         self.folder.resume_file.unlink(missing_ok=True)
 
     def end(self, status: str, reason: str = "") -> str:
-        self.tell(_status(status, reason))
+        try:
+            self.tell(_status(status, reason))
+        except OSError:  # a full disk; the worker's output says it, if anything can
+            print(reason, flush=True)
         return status
 
     def tell(self, event: Event) -> None:

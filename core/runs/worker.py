@@ -16,7 +16,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 def launch(folder: RunFolder, data_dir: Path) -> None:
     """Start `python -m core train --resume FOLDER` in the background.
 
-    It is in a session of its own: it outlives the app, a closed page and a closed terminal.
+    It is in a process group and, where there are such, a session of its own: it outlives the app, a
+    closed page and a closed terminal.
     """
     command = [sys.executable, "-m", "core", "train"]
     command += ["--resume", str(folder.path.resolve()), "--data-dir", str(data_dir.resolve())]
@@ -35,13 +36,13 @@ def launch(folder: RunFolder, data_dir: Path) -> None:
 
 def request_stop(folder: RunFolder, action: Literal["pause", "stop"]) -> None:
     """Ask the run's worker to save and end; it looks several times a second."""
-    replace_atomically(_request_file(folder), lambda part: part.write_text(action))
+    replace_atomically(folder.request_file, lambda part: part.write_text(action))
 
 
 def asked_to(folder: RunFolder) -> str | None:
     """What the worker of this run was asked to do, if anything."""
     try:
-        action = _request_file(folder).read_text()
+        action = folder.request_file.read_text()
     except OSError:
         return None
     return action if action in ("pause", "stop") else None
@@ -49,8 +50,4 @@ def asked_to(folder: RunFolder) -> str | None:
 
 def forget_request(folder: RunFolder) -> None:
     """Before starting anew: an old request is void."""
-    _request_file(folder).unlink(missing_ok=True)
-
-
-def _request_file(folder: RunFolder) -> Path:
-    return folder.path / "request"
+    folder.request_file.unlink(missing_ok=True)

@@ -42,6 +42,7 @@ from core.training.state import TrainingState
 LOG_SECONDS = 0.5  # between two looks at the losses, which stay on the device until then
 LOGGED_STEPS = 10_000  # a longer run logs every second, third, ... step, to keep its log small
 COMPILE_FROM = 2  # steps run before compiling, so that there is something to see
+SAMPLE_IMAGES = 10  # test images whose answers are in every epoch's event
 AVERAGE_EVERY = 5  # steps between two updates of the running average of the weights
 
 Event = dict[str, Any]
@@ -91,6 +92,7 @@ class Trainer:
         self._std = torch.tensor(self.std, device=self.device)
         self.train_images = ImageSet(train.images.to(self.device), train.labels.to(self.device))
         self._epoch_test = _evenly(data.test, self.recipe.epoch_test_images)
+        self._samples = _one_of_each_class(self._epoch_test.labels)
         self.steps_per_epoch = len(train) // self.recipe.batch_size
         self.steps_total = self.steps_per_epoch * self.recipe.epochs
         self._log_stride = math.ceil(self.steps_total / LOGGED_STEPS)
@@ -176,6 +178,7 @@ class Trainer:
             steps_total=self.steps_total,
             steps_per_epoch=self.steps_per_epoch,
             classes=list(data.classes),
+            samples=self._epoch_test.labels[self._samples].tolist(),
             data={
                 "name": data.name,
                 "fingerprint": data.fingerprint,
@@ -333,6 +336,7 @@ class Trainer:
             test_accuracy=(predicted == labels).double().mean().item(),
             test_images=len(labels),
             per_class_accuracy=per_class_accuracy(matrix, classes),
+            samples=self._sample_answers(logits),
             seconds=self._work_seconds(),
         )
         self.epoch += 1
@@ -384,6 +388,22 @@ class Trainer:
             should_stop=self.should_stop if alone else None,  # several stop together, between two steps
         )
         return self.ranks.gather(logits)
+
+    def _sample_answers(self, logits: Tensor) -> list[tuple[int, float]]:
+        """For each of the sample images the class it is taken for, and the probability of that."""
+        best = F.softmax(logits[self._samples], dim=1).max(dim=1)
+        return [
+            (label, round(p, 3)) for label, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
+    @property
+    def sample_images(self) -> Tensor:
+        """A few fixed test images (K, 3, H, W) uint8; the `epoch` events say what they are taken for."""
+        return self._epoch_test.images[self._samples]
+
+    def first_filters(self) -> Tensor:
+        """Weights of the first convolution (N, 3, H, W), on the CPU."""
+        return next(p for p in self.final_model.parameters() if p.ndim == 4).detach().cpu()
 
     @property
     def final_model(self) -> nn.Module:
@@ -496,6 +516,12 @@ def _evenly(images: ImageSet, count: int | None) -> ImageSet:
     if count is None or count >= len(images):
         return images
     return images.take(torch.arange(count) * len(images) // count)
+
+
+def _one_of_each_class(labels: Tensor) -> Tensor:
+    """Index of the first image of each class, of the first few classes."""
+    classes = labels.unique()[:SAMPLE_IMAGES]
+    return (labels[None] == classes[:, None]).int().argmax(dim=1)
 
 
 def _refuse_misfits(
