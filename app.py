@@ -59,6 +59,8 @@ def main() -> None:
             require_source(args.data)
         args.runs.mkdir(parents=True, exist_ok=True)
         lab = Lab(args.runs, args.data, can_train=private or login is not None)
+        if lab.can_train:
+            lab.watch_queue()
         page = build_page(lab)
         page.launch(
             server_name=args.host,

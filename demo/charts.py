@@ -14,6 +14,12 @@ NETWORK_COLOURS = {
     "densenet121_k32": "#d9822b",
     "simple_cnn": "#84878c",
 }
+# Told apart with any colour vision, on paper and on ink (after P. Tol's "bright" and "vibrant" sets).
+CLASS_COLOURS = (
+    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee",
+    "#aa3377", "#ee7733", "#009988", "#9970ab", "#8c8c8c",
+)  # fmt: skip
+CLASS_DASHES = ("solid", "dash")  # the second ten classes
 SECOND = "#9a6fb0"  # the other curve of a chart, where the first has the network's colour
 FAINT = 0.28
 
@@ -26,11 +32,14 @@ def _figure(traces: Sequence[Any], key: str, **layout: Any) -> Figure:
     figure.update_layout(
         template=None,
         uirevision=key,
-        margin={"l": 48, "r": 12, "t": 8, "b": 36},
-        legend={"orientation": "h", "x": 0, "y": 1.12},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        **{"hovermode": "x unified", **layout},
+        **{
+            "hovermode": "x unified",
+            "margin": {"l": 48, "r": 12, "t": 8, "b": 36},
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+            **layout,
+        },
     )
     document = figure.to_plotly_json()
     document["layout"].pop("template", None)
@@ -119,3 +128,85 @@ def per_class_figure(
         xaxis={"range": [0, 1], "tickformat": ".0%", "fixedrange": True},
         yaxis={"autorange": "reversed", "automargin": True, "fixedrange": True, "ticksuffix": "  "},
     )  # fmt: skip
+
+
+def classes_figure(key: str, epochs: Sequence[int], accuracy: Mapping[str, Sequence[float | None]]) -> Figure:
+    """Accuracy of each class against epochs: one trace a class, in the order given."""
+    return _figure(
+        [
+            go.Scatter(
+                x=list(epochs), y=list(values), name=name, mode="lines+markers",
+                line={
+                    "color": CLASS_COLOURS[i % 10], "width": 1.6,
+                    "dash": CLASS_DASHES[i // 10 % 2],
+                },
+                marker={"size": 5}, hovertemplate="%{y:.1%}",
+            )
+            for i, (name, values) in enumerate(accuracy.items())
+        ],
+        key,
+        xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"},
+        yaxis={"tickformat": ".0%", "range": [0, 1]},
+        legend={"orientation": "v", "x": 1.02, "y": 1},
+    )  # fmt: skip
+
+
+def heat_figure(key: str, epochs: Sequence[int], accuracy: Mapping[str, Sequence[float | None]]) -> Figure:
+    """Accuracy of each class at each epoch as a map; trace 0 takes a row of z an epoch."""
+    rows = [list(row) for row in zip(*accuracy.values(), strict=True)]
+    return _figure(
+        [
+            go.Heatmap(
+                x=list(epochs), y=list(accuracy), z=rows, transpose=True, zmin=0, zmax=1, xgap=1, ygap=1,
+                colorscale="Cividis", colorbar={"tickformat": ".0%", "thickness": 10, "outlinewidth": 0},
+                hovertemplate="%{y}, epoch %{x}: %{z:.1%}<extra></extra>",
+            )
+        ],
+        key,
+        hovermode="closest",
+        height=max(70 + 22 * len(accuracy), 180),
+        xaxis={"title": {"text": "epoch"}, "showgrid": False},
+        yaxis={"autorange": "reversed", "automargin": True, "ticksuffix": "  ", "showgrid": False},
+    )  # fmt: skip
+
+
+def speed_figure(
+    key: str, model: str, steps: Sequence[int], rates: Sequence[float], speeds: Sequence[float]
+) -> Figure:
+    """Learning rate (trace 0, left) and images a second (trace 1, right) against steps."""
+    return _figure(
+        [
+            go.Scatter(
+                x=list(steps), y=list(rates), name="learning rate", mode="lines",
+                line={"color": SECOND, "width": 1.6}, hovertemplate="%{y:.3g}",
+            ),
+            go.Scatter(
+                x=list(steps), y=list(speeds), name="images a second", mode="lines", yaxis="y2",
+                line={"color": NETWORK_COLOURS.get(model, SECOND), "width": 1.2},
+                hovertemplate="%{y:,.0f}",
+            ),
+        ],
+        key,
+        margin={"l": 48, "r": 48, "t": 8, "b": 36},
+        xaxis={"title": {"text": "step"}},
+        yaxis={"rangemode": "tozero"},
+        yaxis2={"rangemode": "tozero", "overlaying": "y", "side": "right", "showgrid": False},
+    )  # fmt: skip
+
+
+def overlay_figure(
+    key: str, unit: str, curves: Sequence[tuple[str, str, Sequence[float], Sequence[float]]], **axis: Any
+) -> Figure:
+    """Curves of several runs over one another: (name, network, x, y) each; same networks differ by dash."""
+    dashes, seen, traces = ("solid", "dash", "dot", "dashdot"), dict[str, int](), []
+    for name, model, x, y in curves:
+        nth = seen[model] = seen.get(model, -1) + 1
+        traces.append(
+            go.Scatter(
+                x=list(x), y=list(y), name=name, mode="lines",
+                line={
+                    "color": NETWORK_COLOURS.get(model, SECOND), "width": 1.8, "dash": dashes[nth % 4],
+                },
+            )
+        )  # fmt: skip
+    return _figure(traces, key, xaxis={"title": {"text": unit}}, yaxis=axis, showlegend=True)

@@ -1,6 +1,8 @@
 """What the server knows: which data, runs and checkpoints there are, by name; loaded once, shared."""
 
+import contextlib
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +13,11 @@ from core.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, read_in
 from core.cli import CHECKPOINTS
 from core.data import NAMED_SOURCES, DataSet, cifar10, load_data, source_title
 from core.models import MODELS
-from core.runs import RunFolder, find_run, list_runs
+from core.runs import RunFolder, find_run, list_runs, start_next
 
 MAX_LOADED_MODELS = 4
 MAX_LOADED_DATA = 2
+QUEUE_SECONDS = 2  # between two looks whether a waiting run can start
 
 
 @dataclass
@@ -53,6 +56,17 @@ class Lab:
         self._lock = threading.Lock()
         self._models: OrderedDict[tuple[Path, int], Checkpoint] = OrderedDict()
         self._jobs: OrderedDict[str, DataJob] = OrderedDict()
+
+    def watch_queue(self) -> None:
+        """Start waiting runs whenever their device is free, for as long as the app runs."""
+
+        def watch() -> None:
+            while True:
+                with contextlib.suppress(InputError, OSError):  # others decide, or a full disk
+                    start_next(self.runs_dir, self.data_dir)
+                time.sleep(QUEUE_SECONDS)
+
+        threading.Thread(target=watch, daemon=True).start()
 
     def source(self, title: str) -> str:
         """What `--data` takes for a set of images shown as `title`."""

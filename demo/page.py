@@ -6,12 +6,13 @@ from typing import Any
 
 import gradio as gr
 
-from core import InputError
 from core.runs import list_runs, summarise
 from demo import text
 from demo.lab import Lab
+from demo.live import show_run
 from demo.plot_view import HEAD, PLOTLY_JS
 from demo.tabs import classify, results, train
+from demo.tabs.train import told
 
 CSS = Path(__file__).parent / "style.css"
 MAX_UPLOAD = "20mb"
@@ -83,13 +84,12 @@ def build_page(lab: Lab) -> gr.Blocks:
             answered = classify.build(lab)
 
         def on_load() -> tuple[Any, ...]:
-            runs = train.run_choices(lab)
-            newest = runs[0][1] if runs else None
+            newest = train.newest_run(lab)
             networks = results.checkpoint_choices(lab)
             first = networks[0][1] if networks else None
             return (
-                gr.Dropdown(choices=runs, value=newest),
-                train.show_run(newest),
+                show_run(newest),
+                {"shown": newest},
                 gr.Dropdown(choices=networks, value=first),
                 results.show_results(lab, first),
                 gr.Dropdown(choices=networks, value=first),
@@ -107,8 +107,8 @@ def build_page(lab: Lab) -> gr.Blocks:
             on_load,
             None,
             [
-                trained["runs"],
                 trained["live"],
+                trained["table"],
                 shown["choice"],
                 shown["view"],
                 answered["choice"],
@@ -133,7 +133,7 @@ def _add_api(lab: Lab) -> None:
             checkpoint: a shipped name or a run's id, as listed by /list_runs.
             top: so many classes are returned.
         """
-        return _told(classify.classify_file, lab, image, checkpoint, int(top))
+        return told(classify.classify_file, lab, image, checkpoint, int(top))
 
     def start_training(
         model: str, data: str, preset: str = "fast", epochs: int | None = None, seed: int = 0
@@ -147,11 +147,19 @@ def _add_api(lab: Lab) -> None:
             epochs: passes over the training images; null for the preset's.
             seed: the same seed gives the same run.
         """
-        return _told(train.start_training, lab, model, data, preset, epochs, seed=seed)
+        return told(train.start_training, lab, model, data, preset, epochs, seed=seed)
 
     def stop_training(run_id: str) -> str:
-        """Ask a running training to save and end."""
-        return _told(train.stop_training, lab, run_id)
+        """Ask a running training to save and end; take a waiting one out of the line."""
+        return told(train.control, lab, "stop", run_id)
+
+    def pause_training(run_id: str) -> str:
+        """Ask a running training to save and end, to be resumed later."""
+        return told(train.control, lab, "pause", run_id)
+
+    def resume_training(run_id: str) -> str:
+        """Let a paused, stopped or failed training go on, in line for its device."""
+        return told(train.control, lab, "resume", run_id)
 
     def all_runs() -> list[dict]:
         """All runs, newest first."""
@@ -159,11 +167,11 @@ def _add_api(lab: Lab) -> None:
 
     def run_status(run_id: str) -> dict:
         """Status, epoch and accuracy of a run."""
-        return _told(lambda: summarise(lab.run(run_id)).model_dump())
+        return told(lambda: summarise(lab.run(run_id)).model_dump())
 
     def report(checkpoint: str) -> dict:
         """What a trained network says of itself, with its figures on the test images."""
-        return _told(lambda: lab.info(checkpoint).model_dump())
+        return told(lambda: lab.info(checkpoint).model_dump())
 
     with gr.Row(visible=False):
         image = classify.PictureInput(label="image")
@@ -172,17 +180,11 @@ def _add_api(lab: Lab) -> None:
         gr.Button().click(classify_picture, [image, name, top], outcome, api_name="classify")
     gr.api(start_training, api_name="start_training")
     gr.api(stop_training, api_name="stop_training")
+    gr.api(pause_training, api_name="pause_training")
+    gr.api(resume_training, api_name="resume_training")
     gr.api(all_runs, api_name="list_runs")
     gr.api(run_status, api_name="run_status")
     gr.api(report, api_name="report")
-
-
-def _told(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call; what the caller got wrong goes back to them as one sentence."""
-    try:
-        return function(*args, **kwargs)
-    except InputError as error:
-        raise gr.Error(str(error), print_exception=False) from None
 
 
 def launch_options() -> dict[str, Any]:

@@ -1,8 +1,8 @@
 // The page's half of PlotView: draws figures into slots that stay, and follows a source on its own clock.
 // value: {key, figures: {slot: figure}, html: {slot: markup}, source: name to follow, or null}
-// server.read({source, cursor}) answers {cursor, wait, figures?, html?, append?: {slot: {trace: {x, y}}}}
+// server.read({source, cursor}) answers {cursor, wait, figures?, html?, parts?: {name: markup of [data-part=name]},
+//   append?: {slot: {trace: {x, y, ...}}}}
 
-const SMOOTHING = 0.95;
 const HIDDEN_PAUSE = 400; // milliseconds between two looks whether the page can be seen again
 const RETRY = 2000; // after an answer that did not come
 
@@ -21,17 +21,24 @@ function themed(figure) {
   const paper = style.getPropertyValue('--lab-paper').trim() || '#fff';
   const layout = { ...figure.layout, font: { family: style.fontFamily, size: 12, color: ink } };
   layout.hoverlabel = { bgcolor: paper, bordercolor: grid, font: { color: ink } };
-  for (const axis of ['xaxis', 'yaxis'])
-    layout[axis] = { ...layout[axis], gridcolor: grid, zerolinecolor: grid, linecolor: grid };
+  for (const axis of ['xaxis', 'yaxis', 'yaxis2'])
+    if (axis in layout || axis !== 'yaxis2') layout[axis] = { ...layout[axis], gridcolor: grid, zerolinecolor: grid, linecolor: grid };
+  if (tool(figure.slot, 'log')?.checked) layout.yaxis.type = 'log';
   return layout;
+}
+
+// The switch `name` above the chart in a slot, if it has one.
+function tool(slot, name) {
+  return slots[slot]?.parentElement.querySelector(`[data-tool=${name}]`);
 }
 
 // Exponential moving average, corrected for its start (as in Adam), kept so that it can go on.
 function smooth(div, trace, xs, ys) {
   const state = (div.smoothed[trace] ??= { sum: 0, weight: 0 });
+  const keep = Number(tool(div.dataset.slot, 'smooth')?.value ?? 0);
   const out = ys.map((y) => {
-    state.sum = SMOOTHING * state.sum + (1 - SMOOTHING) * y;
-    state.weight = SMOOTHING * state.weight + (1 - SMOOTHING);
+    state.sum = keep * state.sum + (1 - keep) * y;
+    state.weight = keep * state.weight + (1 - keep);
     return state.sum / state.weight;
   });
   return { x: [...xs], y: out };
@@ -46,6 +53,7 @@ async function draw(name, figure) {
     return;
   }
   div.smoothed = {};
+  figure.slot = name;
   if (figure.layout.height) div.style.height = `${figure.layout.height}px`;
   for (const [index, trace] of figure.data.entries())
     if (trace.meta && trace.meta.smooths !== undefined)
@@ -54,24 +62,58 @@ async function draw(name, figure) {
   const options = { responsive: true, displaylogo: false, displayModeBar: 'hover',
     modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d'] };
   await window.Plotly.react(div, figure.data, themed(figure), options);
+  if (div.listening || !tool(name, 'follow')) return;
+  div.listening = true;
+  div.on('plotly_relayout', (change) => {
+    if ('xaxis.range[0]' in change && !div.sliding) tool(name, 'follow').checked = false;
+    if (change['xaxis.autorange']) tool(name, 'follow').checked = true;
+  });
+}
+
+// Where a part is looked at and the newest is to stay in sight, move on with it.
+async function follow(name) {
+  const div = slots[name];
+  if (!div.figure || !tool(name, 'follow')?.checked || div.layout.xaxis.autorange !== false) return;
+  const [from, to] = div.layout.xaxis.range;
+  const last = div.data[0].x.at(-1);
+  div.sliding = true;
+  await window.Plotly.relayout(div, { 'xaxis.range': [last - (to - from), last] });
+  div.sliding = false;
+}
+
+function smoothAgain(name) {
+  const div = slots[name];
+  if (!div.figure) return;
+  div.smoothed = {};
+  for (const [index, trace] of div.figure.data.entries())
+    if (trace.meta?.smooths !== undefined) {
+      const { x, y } = smooth(div, index, div.data[trace.meta.smooths].x, div.data[trace.meta.smooths].y);
+      window.Plotly.restyle(div, { x: [x], y: [y] }, [index]);
+    }
 }
 
 function append(name, traces) {
   const div = slots[name];
   if (!div || !div.figure) return;
-  const indices = [], xs = [], ys = [];
-  const add = (index, points) => { indices.push(index); xs.push(points.x); ys.push(points.y); };
+  const added = []; // [trace, points]
   for (const [key, points] of Object.entries(traces)) {
-    add(Number(key), points);
+    added.push([Number(key), points]);
     for (const [index, trace] of div.figure.data.entries())
-      if (trace.meta && trace.meta.smooths === Number(key)) add(index, smooth(div, index, points.x, points.y));
+      if (trace.meta && trace.meta.smooths === Number(key)) added.push([index, smooth(div, index, points.x, points.y)]);
   }
-  window.Plotly.extendTraces(div, { x: xs, y: ys }, indices);
+  const update = {};
+  for (const attribute of Object.keys(added[0][1])) update[attribute] = added.map(([, points]) => points[attribute]);
+  window.Plotly.extendTraces(div, update, added.map(([index]) => index));
+  follow(name);
 }
 
 async function show(answer) {
   for (const [name, markup] of Object.entries(answer.html || {}))
-    if (slots[name]) slots[name].innerHTML = markup;
+    if (slots[name] && slots[name].markup !== markup) slots[name].innerHTML = slots[name].markup = markup;
+  for (const [name, markup] of Object.entries(answer.parts || {})) {
+    const part = element.querySelector(`[data-part="${name}"]`);
+    if (part) part.innerHTML = markup;
+  }
   for (const [name, figure] of Object.entries(answer.figures || {})) await draw(name, figure);
   for (const [name, traces] of Object.entries(answer.append || {})) append(name, traces);
 }
@@ -112,6 +154,41 @@ async function take() {
   cursor = 0;
   if (source) tick();
 }
+
+element.addEventListener('click', async (event) => {
+  const button = event.target.closest('button');
+  if (!button || !element.contains(button)) return;
+  const { action, sure, export: what } = button.dataset;
+  if (sure && !button.asked) {
+    button.asked = true;
+    const words = button.textContent;
+    button.textContent = sure;
+    setTimeout(() => { button.asked = false; button.textContent = words; }, 4000);
+  } else if (action) {
+    trigger('click', { action, source: button.dataset.source || source });
+  } else if (what) {
+    const file = await server.export({ source, what });
+    if (!file.text) return;
+    if (what === 'command') {
+      await navigator.clipboard?.writeText(file.text).catch(() => {});
+      element.querySelector('[data-part=command]').textContent = file.text;
+      return;
+    }
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(new Blob([file.text]));
+    link.download = file.name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+});
+
+element.addEventListener('input', ({ target }) => {
+  const name = target.closest('section')?.querySelector('[data-slot]').dataset.slot;
+  if (!name || !slots[name].figure) return;
+  if (target.dataset.tool === 'smooth') smoothAgain(name);
+  if (target.dataset.tool === 'log') window.Plotly.relayout(slots[name], themed(slots[name].figure));
+  if (target.dataset.tool === 'follow') follow(name);
+});
 
 const loaded = new Promise((resolve) => {
   const look = () => (window.Plotly ? resolve() : setTimeout(look, 30));

@@ -1,6 +1,6 @@
 """The one component that draws every chart: plotly figures in slots that stay while data comes in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,16 @@ from typing import Any
 import gradio as gr
 import plotly
 
+from demo import text
+
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _SCRIPT = (Path(__file__).parent / "plot_view.js").read_text("utf-8")
+
+_TOOLS = f"""<div class="lab-tools">
+<label>{text.SMOOTHING}
+<input type="range" data-tool="smooth" min="0" max="0.99" step="0.01" value="0.95"></label>
+<label><input type="checkbox" data-tool="log"> {text.LOG_AXIS}</label>
+<label><input type="checkbox" data-tool="follow" checked> {text.FOLLOW}</label></div>"""
 
 HEAD = f'<script src="/gradio_api/file={PLOTLY_JS.as_posix()}" defer></script>'
 
@@ -25,7 +33,13 @@ class PlotView(gr.HTML):
     Args:
         slots: names, in the order shown; those that start with `html-` hold markup, others charts.
         titles: headings of slots.
+        tools: chart slots that get switches for smoothing, a log axis and following the newest.
         read: answers the page; called over plain HTTP by anyone, so it has to check what it gets.
+        export: answers `export({"source", "what"})` with `{"name", "text"}`, for buttons in the markup
+            that have `data-export`; likewise.
+
+    A button in the markup that has `data-action` arrives as a click event with the data
+    `{"action", "source"}`; one with `data-sure` has to be pressed twice.
     """
 
     def __init__(
@@ -33,7 +47,9 @@ class PlotView(gr.HTML):
         slots: list[str],
         *,
         titles: dict[str, str] | None = None,
+        tools: Sequence[str] = (),
         read: Callable[[Any], dict[str, Any]] | None = None,
+        export: Callable[[Any], dict[str, Any]] | None = None,
         value: Any = None,
         **options: Any,
     ) -> None:
@@ -41,13 +57,14 @@ class PlotView(gr.HTML):
         parts = []
         for slot in slots:
             heading = f"<h3>{escape(titles[slot])}</h3>" if slot in titles else ""
+            heading += _TOOLS if slot in tools else ""
             kind = "lab-markup" if slot.startswith("html-") else "lab-chart"
             parts.append(f'<section>{heading}<div class="{kind}" data-slot="{escape(slot)}"></div></section>')
         super().__init__(
             value=value or {},
-            html_template="".join(parts),
+            html_template=f'<div class="lab-slots">{"".join(parts)}</div>',
             js_on_load=_SCRIPT,
-            server_functions=[read] if read else None,
+            server_functions=[function for function in (read, export) if function] or None,
             apply_default_css=False,
             **options,
         )

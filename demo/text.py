@@ -22,7 +22,6 @@ NO_RUNS = "No training yet. Choose a network and press Start."
 STARTED = "Training has started. It goes on when you close this page."
 STOPPING = "Stopping: it saves first, so that it can be resumed."
 NOT_RUNNING = "This training is not running."
-ALREADY_RUNNING = "A training is running. Stop it first, or wait until it is done."
 LOOK_ONLY = "On this server you can look and classify. Training is for those who log in or run it at home."
 PRESET_NOTES = {
     "quick": "Something to see in a minute or two: few or small images.",
@@ -49,9 +48,42 @@ STATUS = {
     "stopped": "stopped",
     "finished": "finished",
     "failed": "failed",
+    "cancelled": "cancelled",
     "unreadable": "unreadable",
 }
 LOSS, ACCURACY = "Loss", "Accuracy"
+EACH_CLASS, CLASS_MAP = "Each class over the epochs", "The same as a map"
+SPEED, SEES_NOW, FILTERS = "Learning rate and speed", "What it sees now", "Filters of its first layer"
+FILTERS_NOTE = "What the first layer looks for; mid-grey is no weight."
+SMOOTHING, LOG_AXIS, FOLLOW = "smoothing", "log", "follow"
+ACTIONS = {
+    "pause": "Pause",
+    "stop": "Stop",
+    "resume": "Resume",
+    "up": "Earlier",
+    "down": "Later",
+    "clone": "Use its settings",
+    "delete": "Delete",
+}
+SURE_DELETE = "Really delete?"
+EXPORTS = {"csv": "Curves (CSV)", "json": "Settings (JSON)", "command": "Command"}
+IN_LINE = "number {place} in line"
+WAITED = "waited {time}"
+QUEUED = "It waits in line and starts as soon as the device is free."
+PAUSING = "Pausing: it saves first."
+RESUMED = "It goes on, or waits in line for the device."
+DELETED = "Deleted."
+CLONED = "Its settings are in the form."
+ALL_RUNS = "All runs"
+RUN_COLUMNS = {
+    "model": "Network", "data": "Data", "preset": "Preset", "status": "Status", "accuracy": "Accuracy",
+    "seconds": "Time", "created": "Started",
+}  # fmt: skip
+FILTER_RUNS = "Filter"
+TICK_RUNS = "Tick runs to lay their curves over one another."
+COMPARE, AGAINST = "Compared", "Against"
+UNITS = {"step": "steps", "epoch": "epochs", "seconds": "seconds"}
+MAX_COMPARED = "At most {count} runs can be laid over one another."
 
 # Results
 CHECKPOINT = "Network to look at"

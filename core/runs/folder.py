@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,6 +18,7 @@ from core.training.recipe import TrainConfig
 RUN_ID = re.compile(r"[a-z0-9-]{8,60}")
 START_SECONDS = 60  # a worker that has not taken its lock by then did not start
 LOCK_SECONDS = 3  # to wait for a lock that others hold for a moment only, to see whether a worker lives
+HEAD = 4_096  # bytes of a log that hold how long it waited
 LAST_LINES = 300  # characters of a dead worker's output that are shown
 ENDED = ("stopped", "paused", "finished", "failed", "cancelled")
 
@@ -181,11 +183,30 @@ def find_run(runs_dir: Path, run_id: str) -> RunFolder:
 
 def summarise(run: RunFolder) -> RunSummary:
     """What a run's folder tells; never raises for a folder that is broken or not ours."""
+    summary = _read_summary(run.path, _state(run.config_file), _state(run.events_file))
+    if summary.status in ("finished", "unreadable"):
+        return summary
+    status, reason = _as_it_is(run, summary.status, summary.reason, summary.created)
+    return summary.model_copy(update={"status": status, "reason": reason})
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Changes whenever the file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=4096)
+def _read_summary(path: Path, config_state: tuple[int, int], log_state: tuple[int, int]) -> RunSummary:
+    """What config and log say. The states are part of the question: a changed file is read anew."""
+    run = RunFolder(path)
     try:
         config = run.read_config()
     except InputError as error:
         return RunSummary(id=run.id, status="unreadable", reason=str(error))
-    created = run.config_file.stat().st_mtime
     status, reason, epoch, accuracy, seconds, waited = "starting", "", 0, None, 0.0, 0.0
     for event in _tail(run.events_file):
         if event["type"] == "status":
@@ -199,8 +220,6 @@ def summarise(run: RunFolder) -> RunSummary:
         elif event["type"] in ("start", "step"):
             status, reason = "running", ""
             epoch = max(epoch, event.get("epoch", 1) - 1)
-    if status != "finished":
-        status, reason = _as_it_is(run, status, reason, created)
     return RunSummary(
         id=run.id,
         model=config.model,
@@ -213,7 +232,7 @@ def summarise(run: RunFolder) -> RunSummary:
         accuracy=accuracy,
         seconds=seconds,
         waited=waited,
-        created=created,
+        created=config_state[0] / 1e9,
     )
 
 
@@ -248,15 +267,14 @@ def list_runs(runs_dir: Path) -> list[RunSummary]:
     return sorted((summarise(RunFolder(p)) for p in folders), key=lambda r: (r.created, r.id), reverse=True)
 
 
-def _tail(path: Path, window: int = 65_536) -> list[Event]:
-    """The last events of a log; enough of them that the last epoch is among them, if there is one."""
-    try:
-        size = path.stat().st_size
-    except OSError:
-        return []
+def _tail(path: Path, window: int = 8_192) -> list[Event]:
+    """The first events of a log, and the last: so many that the last epoch is among them."""
+    size = _state(path)[1]
     while True:
         start = max(size - window, 0)
         events, _ = read_events(path, start)
-        if start == 0 or any(e["type"] == "epoch" for e in events):
+        if start == 0:
             return events
+        if any(e["type"] == "epoch" for e in events):
+            return read_events(path, 0, limit=HEAD)[0] + events
         window *= 8

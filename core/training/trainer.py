@@ -91,7 +91,7 @@ class Trainer:
         self._mean = torch.tensor(self.mean, device=self.device)
         self._std = torch.tensor(self.std, device=self.device)
         self.train_images = ImageSet(train.images.to(self.device), train.labels.to(self.device))
-        self._epoch_test = _evenly(data.test, self.recipe.epoch_test_images)
+        self._epoch_test = _some_of_each_class(data.test, self.recipe.epoch_test_images, config.seed)
         self._samples = _one_of_each_class(self._epoch_test.labels)
         self.steps_per_epoch = len(train) // self.recipe.batch_size
         self.steps_total = self.steps_per_epoch * self.recipe.epochs
@@ -511,11 +511,11 @@ def _choose_images(data: DataSet, config: TrainConfig) -> tuple[ImageSet, ImageS
     return everything.take(rest), everything.take(kept)
 
 
-def _evenly(images: ImageSet, count: int | None) -> ImageSet:
-    """Every so-many-th image, `count` in all, so that sorted classes are all there."""
+def _some_of_each_class(images: ImageSet, count: int | None, seed: int) -> ImageSet:
+    """About `count` images, class-balanced; all of them if there are no more."""
     if count is None or count >= len(images):
         return images
-    return images.take(torch.arange(count) * len(images) // count)
+    return images.take(stratified_split(images.labels, count / len(images), seed)[1])
 
 
 def _one_of_each_class(labels: Tensor) -> Tensor:

@@ -109,6 +109,16 @@ def test_a_step_on_the_meta_device_reads_nothing_back(name: str, shapes: DataSet
         assert loss.shape == ()
 
 
+def test_a_test_of_some_images_has_all_classes_alike(shapes: DataSet) -> None:
+    trainer = Trainer(make_config(epoch_test_images=50), shapes)
+    assert torch.bincount(trainer._epoch_test.labels).tolist() == [5] * 10
+    assert trainer._epoch_test.labels[trainer._samples].tolist() == list(range(10))
+    events = [e for e in trainer.events() if e["type"] in ("start", "epoch")]
+    assert events[0]["samples"] == list(range(10))
+    assert all(len(e["samples"]) == 10 for e in events[1:])
+    assert all(0 <= guess < 10 and 0 < p <= 1 for e in events[1:] for guess, p in e["samples"])
+
+
 def test_held_out_images_are_balanced_and_never_trained_on(shapes: DataSet) -> None:
     trainer = Trainer(make_config(), shapes)
     assert torch.bincount(trainer._held_out.labels).tolist() == [6] * 10
