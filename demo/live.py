@@ -22,7 +22,7 @@ from demo.lab import Lab
 CHART_POINTS = 1500  # of a curve when a run is opened; a screen has no more
 SPEED_POINTS = 400
 EPOCH_POINTS = 200  # of each class's curve
-NEW_POINTS = 60  # of one update
+NEW_POINTS = 50  # of one update
 WAIT_LIVE, WAIT_ENDED = 0.5, 2.0  # seconds until the page asks again
 SYMBOLS = {"running": "●", "finished": "✓", "failed": "✗", "queued": "◦", "paused": "‖"}
 CHARTS = ("loss", "accuracy", "classes", "map", "speed")
@@ -64,8 +64,10 @@ def read_run(lab: Lab, request: Any) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "cursor": cursor,
         "wait": WAIT_LIVE if summary.status == "running" else WAIT_ENDED,
-        "html": {"html-actions": _actions(lab, summary)},
+        "html": {},
     }
+    if whole or summary.status != "running" or _of(events, "status"):
+        answer["html"]["html-actions"] = _actions(lab, summary)
     if asked.cursor == 0 or events or summary.status != "running":
         answer["html"]["html-head"] = _head(lab, summary, settle(_recent(folder, cursor)))
     if whole:
@@ -173,7 +175,7 @@ def _per_class(epochs: list[Event], names: list[str]) -> dict[str, list[float | 
 def _whole(folder: RunFolder, events: list[Event], summary: RunSummary) -> dict[str, Any]:
     starts = _of(events, "start")
     if not starts:  # nothing to draw yet
-        return dict.fromkeys(CHARTS, {"data": [], "layout": {}})
+        return {chart: {"data": [], "layout": {}} for chart in CHARTS}
     steps, epochs = _of(events, "step"), _thin(_of(events, "epoch"), EPOCH_POINTS)
     classes = _per_class(epochs, starts[-1]["classes"])
     some = _thin(steps, SPEED_POINTS)

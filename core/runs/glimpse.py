@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 GAP = 1  # pixels between two filters
+COLOURS = 192  # of the sheet, which is sent after every epoch and is to stay small
 
 
 def side_by_side(pixels: Tensor) -> Image.Image:
@@ -28,4 +29,4 @@ def filter_sheet(weight: Tensor) -> Image.Image:
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
         sheet.paste(Image.fromarray(tile.numpy()), (column * (width + GAP), row * (height + GAP)))
-    return sheet
+    return sheet.quantize(COLOURS, method=Image.Quantize.FASTOCTREE)  # the method that keeps transparency

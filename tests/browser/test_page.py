@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from core.runs import RunFolder, request_stop
+from core.runs import RunFolder, read_events, request_stop
+from core.runs.log import settle
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
@@ -31,29 +32,41 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The app, started as the README says, on a free port and an empty folder."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    runs = tmp_path_factory.mktemp("app") / "runs"
+        return free.getsockname()[1]
+
+
+def start_app(port: int, runs: Path) -> subprocess.Popen[bytes]:
+    """The app, started as the README says; returns when it answers."""
     process = subprocess.Popen(
         [sys.executable, "app.py", "--port", str(port), "--runs", str(runs), "--data", "synthetic"],
         cwd=ROOT,
     )
-    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
+            return process
+        except OSError:
+            assert process.poll() is None, "the app ended"
+            assert time.monotonic() < deadline, "the app did not answer within 60 s"
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("app") / "runs"
+
+
+@pytest.fixture(scope="module")
+def url(runs: Path) -> Iterator[str]:
+    """The address of an app on a free port and an empty folder."""
+    port = free_port()
+    process = start_app(port, runs)
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the app ended"
-                assert time.monotonic() < deadline, "the app did not answer within 60 s"
-                time.sleep(0.2)
-        yield address
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(10)
@@ -64,9 +77,10 @@ def end_workers(runs: Path) -> None:
     """Stop whatever still trains, as a test that failed halfway may have left it."""
     living = [RunFolder(path) for path in runs.iterdir() if path.is_dir()]
     for run in living:
+        run.queued_file.unlink(missing_ok=True)
         request_stop(run, "stop")
     deadline = time.monotonic() + 60
-    while any(run.has_worker() for run in living):
+    while any(run.has_worker() or run.is_launched() for run in living):
         assert time.monotonic() < deadline, "a worker did not stop within 60 s"
         time.sleep(0.2)
 
@@ -124,16 +138,28 @@ def test_an_empty_start_says_what_to_do(open_page: Callable[..., Page]) -> None:
     expect(page.locator("#answer")).to_contain_text("no trained network yet")
 
 
-def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: str) -> None:
-    page = open_page()
+def start_training(page: Page, epochs: int) -> None:
     page.get_by_label("Simple CNN").click()
     page.get_by_text("More settings").click()
-    page.get_by_label("Epochs").fill("60")
+    page.get_by_label("Epochs").fill(str(epochs))
     page.get_by_role("button", name="Start training").click()
+
+
+def status(page: Page) -> Locator:
+    return page.locator("#live .lab-status")
+
+
+def press(page: Page, action: str) -> None:
+    page.locator(f"#live [data-action={action}]").click()
+
+
+def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: str) -> None:
+    page = open_page()
+    start_training(page, epochs=60)
 
     first = wait_for_points(page, 0)
     wait_for_points(page, first)
-    expect(page.locator("#live .lab-status")).to_contain_text("running")
+    expect(status(page)).to_contain_text("running")
 
     chart = page.locator("#live [data-slot=loss] .nsewdrag")
     chart.scroll_into_view_if_needed()
@@ -153,7 +179,17 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     assert wait_for_points(again, 0) > 0
     expect(again.locator("#live .lab-head")).to_contain_text("Simple CNN")
 
-    expect(page.locator("#live .lab-status")).to_contain_text("finished", timeout=240_000)
+    expect(page.locator("#live [data-part=s9] b")).not_to_be_empty(timeout=SOON)
+    expect(page.locator("#live .lab-filters")).to_be_visible()
+    expect(status(page)).to_contain_text("finished", timeout=240_000)
+    page.wait_for_function("document.querySelector('#live [data-slot=map]').data[0].z.length === 60")
+    seen_live = page.evaluate("document.querySelector('#live [data-slot=classes]').data.map(t => t.y.at(-1))")
+    assert len(seen_live) == 10
+    assert all(0 <= accuracy <= 1 for accuracy in seen_live)
+    page.reload()
+    page.wait_for_function("document.querySelector('#live [data-slot=map]')?.data?.[0].z.length === 60")
+    reloaded = page.evaluate("document.querySelector('#live [data-slot=classes]').data.map(t => t.y.at(-1))")
+    assert reloaded == seen_live  # nothing lost or doubled on the way
 
     page.get_by_role("tab", name="Results").click()
     expect(page.locator("#results .lab-big")).to_have_text(re.compile(r"^\d+\.\d %$"), timeout=SOON)
@@ -207,21 +243,93 @@ def test_a_file_that_is_no_picture_gets_a_sentence(
     expect(page.locator("#answer [role=alert]")).to_contain_text("not a picture", timeout=SOON)
 
 
-def test_stop_saves_and_ends_the_training(open_page: Callable[..., Page], url: str) -> None:
+def test_two_tabs_see_and_steer_the_same_trainings(
+    open_page: Callable[..., Page], url: str, runs: Path
+) -> None:
     page = open_page()
-    page.get_by_label("Simple CNN").click()
-    page.get_by_text("More settings").click()
-    page.get_by_label("Epochs").fill("2000")
-    page.get_by_role("button", name="Start training").click()
+    start_training(page, epochs=5000)
+    wait_for_points(page, 0)
+    other = open_page()
+    wait_for_points(other, 0)
+
+    start_training(other, epochs=3)  # waits in line
+    expect(status(other)).to_contain_text("queued", timeout=SOON)
+    expect(other.locator("#live .lab-facts")).to_contain_text("number 1 in line")
+    expect(status(page)).to_contain_text("running")  # the other page's choice changed nothing here
+    first, second = (page.locator(f"#runs tbody tr:nth-child({n})") for n in (2, 1))
+    expect(second).to_contain_text("queued", timeout=SOON)
+
+    press(page, "pause")
+    expect(status(page)).to_contain_text("paused", timeout=SOON)
+    expect(status(other)).to_contain_text("finished", timeout=120_000)
+    press(page, "resume")
+    expect(status(page)).to_contain_text("running", timeout=SOON)
+    had = points(page)
+    wait_for_points(page, had)
+    steps = page.evaluate("document.querySelector('#live [data-slot=loss]').data[0].x")
+    assert steps == sorted(set(steps))
+
+    expect(page.locator("#live [data-action=delete]")).to_have_count(0)  # never while it runs
+    press(page, "stop")
+    expect(status(page)).to_contain_text("stopped", timeout=SOON)
+    assert Client(url, verbose=False).predict(api_name="/list_runs")[1]["status"] == "stopped"
+
+    first.get_by_role("checkbox").check()
+    second.get_by_role("checkbox").check()
     page.wait_for_function(
-        "document.querySelector('#live .lab-facts')?.innerText.includes('epoch 2/2000')", timeout=200_000
+        "document.querySelector('#compare [data-slot=compare-accuracy]')?.data?.length === 2"
     )
-    page.get_by_role("button", name="Start training").click()
-    expect(page.get_by_text("A training is running")).to_be_visible(timeout=SOON)
-    page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#live .lab-status")).to_contain_text("stopped", timeout=SOON)
-    newest = Client(url, verbose=False).predict(api_name="/list_runs")[0]
-    assert newest["status"] == "stopped"
+    page.get_by_role("searchbox", name="Filter").fill("stopped")
+    expect(page.locator("#runs tbody tr")).to_have_count(1)
+    page.get_by_role("searchbox", name="Filter").fill("")
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Curves (CSV)").click()
+    assert download.value.path().read_text().startswith("type,time,step")
+    page.get_by_role("button", name="Command").click()
+    expect(page.locator("#live [data-part=command]")).to_contain_text(
+        "python -m core train --model simple_cnn"
+    )
+    press(page, "clone")
+    expect(page.get_by_label("Epochs")).to_have_value("5000", timeout=SOON)
+
+    before = len(list(runs.glob("*/config.json")))
+    press(page, "delete")
+    expect(page.locator("#live [data-action=delete]")).to_have_text("Really delete?")
+    assert len(list(runs.glob("*/config.json"))) == before
+    press(page, "delete")
+    expect(page.locator("#runs tbody tr")).to_have_count(before - 1, timeout=SOON)
+    assert len(list(runs.glob("*/config.json"))) == before - 1
+
+
+def test_the_app_is_killed_and_the_training_is_found_again(browser: Browser, tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "runs"
+    app = start_app(port, folder)
+    try:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}")
+        start_training(page, epochs=5000)
+        wait_for_points(page, 0)
+        app.kill()
+        app.wait(10)
+        (run,) = (RunFolder(path.parent) for path in folder.glob("*/config.json"))
+        size = run.events_file.stat().st_size
+        time.sleep(1)
+        assert run.has_worker()
+        assert run.events_file.stat().st_size > size  # it goes on without the app
+        app = start_app(port, folder)
+        page.reload()
+        wait_for_points(page, wait_for_points(page, 0))
+        expect(status(page)).to_contain_text("running")
+        press(page, "stop")
+        expect(status(page)).to_contain_text("stopped", timeout=SOON)
+        page.close()
+    finally:
+        app.terminate()
+        app.wait(10)
+        end_workers(folder)
+    steps = [e["step"] for e in settle(read_events(run.events_file)[0]) if e["type"] == "step"]
+    assert steps == list(range(1, len(steps) + 1))  # none lost, none doubled
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -1,17 +1,24 @@
 """What the page's handlers answer, without a browser."""
 
 import json
+import shlex
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from core import InputError
 from core.checkpoint import CheckpointInfo, save_checkpoint
 from core.models import create_model
-from core.runs import RunFolder, create_run
-from demo import charts, text
+from core.runs import RunFolder, create_run, list_runs
+from core.runs.glimpse import filter_sheet, side_by_side
+from core.training.recipe import Recipe, TrainConfig, with_changes
+from demo import charts, live, text
 from demo.lab import Lab
+from demo.run_table import Rows
 from demo.tabs import classify, results, train
 from tests.conftest import make_config
 
@@ -34,6 +41,8 @@ def write_run(lab: Lab, steps: int = 5, run_id: str = RUN) -> RunFolder:
             "config": make_config().model_dump(mode="json"),
             "device": "CPU, 2 threads",
             "steps_total": steps,
+            "classes": ["a", "b"],
+            "samples": [0, 1],
             "data": {"name": "Synthetic shapes"},
         },
     ]
@@ -51,24 +60,134 @@ def step(number: int) -> dict[str, Any]:
 
 def test_the_feed_sends_all_once_and_then_only_what_is_new(lab: Lab) -> None:
     folder = write_run(lab)
-    first = train.read_run(lab, {"source": RUN, "cursor": 0})
+    first = live.read_run(lab, {"source": RUN, "cursor": 0})
     assert first["figures"]["loss"]["data"][0]["x"] == [1, 2, 3, 4, 5]
-    nothing = train.read_run(lab, {"source": RUN, "cursor": first["cursor"]})
+    nothing = live.read_run(lab, {"source": RUN, "cursor": first["cursor"]})
     assert "figures" not in nothing
     assert "append" not in nothing
     with open(folder.events_file, "a") as file:
         file.write(json.dumps(step(6)) + "\n" + '{"type": "step", "torn')
-    more = train.read_run(lab, {"source": RUN, "cursor": first["cursor"]})
+    more = live.read_run(lab, {"source": RUN, "cursor": first["cursor"]})
     assert more["append"]["loss"]["0"]["x"] == [6]
+
+
+def epoch(number: int, steps_per_epoch: int, classes: list[str]) -> dict[str, Any]:
+    return {
+        "type": "epoch", "time": 1.0, "epoch": number, "step": number * steps_per_epoch,
+        "train_loss": 1.5, "train_accuracy": 0.51234, "test_loss": 1.6, "test_accuracy": 0.49876,
+        "per_class_accuracy": dict.fromkeys(classes, 0.123456), "samples": [[i, 0.5] for i in range(10)],
+        "seconds": 12.5,
+    }  # fmt: skip
+
+
+def on_the_wire(answer: dict[str, Any]) -> int:
+    """Bytes, as gradio sends it."""
+    return len(json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def test_a_run_of_a_million_steps_opens_at_once_and_updates_are_small(lab: Lab) -> None:
+    """As the trainer logs it: steps thinned to 10,000, each of 2,560 epochs with ten classes."""
+    folder = write_run(lab, steps=0)
+    classes = [f"class-{i}" for i in range(10)]
+    start = json.loads(folder.events_file.read_text().splitlines()[1])
+    start |= {"steps_total": 1_000_000, "classes": classes, "samples": list(range(10))}
+    per_epoch, lines = 390, [start]
+    for number in range(100, 1_000_001, 100):
+        lines.append(step(number) | {"loss": 2.3026 - number / 1e6, "images_per_second": 12345.678})
+        if number % per_epoch < 100:
+            lines.append(epoch(number // per_epoch, per_epoch, classes))
+    folder.events_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    side_by_side(torch.randint(0, 256, (10, 3, 32, 32), dtype=torch.uint8)).save(folder.samples_file)
+    filter_sheet(torch.randn(64, 3, 3, 3)).save(folder.filters_file, optimize=True)
+    begin = time.perf_counter()
+    first = live.read_run(lab, {"source": RUN, "cursor": 0})
+    seconds = time.perf_counter() - begin
+    assert len(first["figures"]["loss"]["data"][0]["x"]) >= 1000
+    assert on_the_wire(first) < 150_000
+    assert seconds < 1
+    with open(folder.events_file, "a") as file:  # half a second of a fast network, and the end of an epoch
+        file.write("".join(json.dumps(step(1_000_000 + i)) + "\n" for i in range(1, 100)))
+        file.write(json.dumps(epoch(2565, per_epoch, classes)) + "\n")
+    more = live.read_run(lab, {"source": RUN, "cursor": first["cursor"]})
+    assert more["append"]["classes"]["9"]["x"] == [2565]
+    assert on_the_wire(more) < 6_000
+    assert set(more["parts"]) == {f"s{i}" for i in range(10)}
+
+
+def test_a_thousand_runs_are_listed_at_once(lab: Lab) -> None:
+    for number in range(1000):
+        run = write_run(lab, steps=3, run_id=f"20260101-000000-simple-cnn-{number:04x}")
+        with open(run.events_file, "a") as file:
+            file.write(json.dumps(epoch(1, 3, ["a", "b"])) + "\n")
+            file.write(json.dumps({"type": "status", "time": 2.0, "status": "stopped", "reason": ""}) + "\n")
+    (lab.runs_dir / "half-written-run").mkdir()
+    begin = time.perf_counter()
+    found = list_runs(lab.runs_dir)
+    first = time.perf_counter() - begin
+    begin = time.perf_counter()
+    assert list_runs(lab.runs_dir) == found
+    again = time.perf_counter() - begin
+    print(f"first {first * 1000:.0f} ms, again {again * 1000:.0f} ms")
+    assert len(found) == 1001
+    assert [run.status for run in found].count("unreadable") == 1
+    assert again < 0.3
+    rows = Rows(lab)
+    whole = rows.read({"stamp": 0})
+    assert len(whole["rows"]) == 1001
+    assert set(rows.read({"stamp": whole["stamp"]})) == {"stamp", "wait"}  # nothing new, nothing sent
+
+
+def test_the_table_is_told_only_what_changed(lab: Lab) -> None:
+    rows = Rows(lab)
+    write_run(lab)
+    first = rows.read({"stamp": 0})
+    other = write_run(lab, run_id="20260101-000001-simple-cnn-abce")
+    rows._looked = 0
+    second = rows.read({"stamp": first["stamp"]})
+    assert [row["id"] for row in second["rows"]] == [other.id]
+    shutil.rmtree(other.path)
+    rows._looked = 0
+    third = rows.read({"stamp": second["stamp"]})
+    assert third["rows"] == []
+    assert third["ids"] == [RUN]
+    for nonsense in (None, {}, {"stamp": "x"}, {"stamp": -1}, {"stamp": 2**52}):
+        assert len(rows.read(nonsense)["rows"]) == 1
+
+
+def test_what_is_exported_repeats_the_run(lab: Lab) -> None:
+    folder = write_run(lab)
+    table = live.export_run(lab, {"source": RUN, "what": "csv"})["text"].splitlines()
+    assert len(table) == 1 + 5
+    config = TrainConfig.model_validate_json(live.export_run(lab, {"source": RUN, "what": "json"})["text"])
+    assert config == folder.read_config()
+    words = shlex.split(live.export_run(lab, {"source": RUN, "what": "command"})["text"])
+    changes = dict(w.split("=", 1) for w in words if "=" in w)
+    recipe = {name: json.loads(v) if v[0] in '[{0123456789tf-"' else v for name, v in changes.items()}
+    assert with_changes(Recipe(), **recipe) == config.recipe
+    for nonsense in (None, {"source": RUN}, {"source": "../x", "what": "csv"}, {"source": RUN, "what": "rm"}):
+        assert live.export_run(lab, nonsense)["text"] == ""
+
+
+def test_curves_of_several_runs_are_laid_over_one_another(lab: Lab) -> None:
+    ids = [RUN, "20260101-000001-simple-cnn-abce"]
+    for run_id in ids:
+        with open(write_run(lab, run_id=run_id).events_file, "a") as file:
+            file.write(json.dumps(epoch(1, 5, ["a", "b"])) + "\n")
+    figures = live.compare_runs(lab, ids, "seconds")["figures"]
+    assert [trace["x"] for trace in figures["compare-accuracy"]["data"]] == [[12.5], [12.5]]
+    dashes = {trace["line"]["dash"] for trace in figures["compare-loss"]["data"]}
+    assert len(dashes) == 2
+    with pytest.raises(InputError):
+        live.compare_runs(lab, ["../../etc"], "step")
 
 
 def test_after_a_resume_the_page_draws_anew_without_the_void_steps(lab: Lab) -> None:
     folder = write_run(lab)
-    cursor = train.read_run(lab, {"source": RUN, "cursor": 0})["cursor"]
+    cursor = live.read_run(lab, {"source": RUN, "cursor": 0})["cursor"]
     resumed = {"type": "status", "time": 2.0, "status": "running", "reason": "resumed", "from_step": 4}
     with open(folder.events_file, "a") as file:
         file.write(json.dumps(resumed) + "\n" + json.dumps(step(4)) + "\n")
-    answer = train.read_run(lab, {"source": RUN, "cursor": cursor})
+    answer = live.read_run(lab, {"source": RUN, "cursor": cursor})
     assert answer["figures"]["loss"]["data"][0]["x"] == [1, 2, 3, 4]
 
 
@@ -91,7 +210,7 @@ def test_after_a_resume_the_page_draws_anew_without_the_void_steps(lab: Lab) -> 
     ],
 )
 def test_the_open_endpoint_answers_nonsense_with_nothing(lab: Lab, request_: Any) -> None:
-    answer = train.read_run(lab, request_)
+    answer = live.read_run(lab, request_)
     assert set(answer) == {"cursor", "wait"}
 
 
@@ -111,7 +230,7 @@ def test_names_are_escaped_wherever_they_are_shown(lab: Lab) -> None:
     )  # fmt: skip
     save_checkpoint(folder.model_file, create_model("simple_cnn", 2).state_dict(), info)
     shown = results.show_results(lab, RUN)["html"]
-    head = train.read_run(lab, {"source": RUN, "cursor": 0})["html"]["html-head"]
+    head = live.read_run(lab, {"source": RUN, "cursor": 0})["html"]["html-head"]
     picture = Path(__file__).parents[2] / "demo" / "examples" / "star.png"
     answer = classify.show_answer(lab, str(picture), RUN)
     for markup in (*shown.values(), head, answer):
@@ -129,6 +248,23 @@ def test_only_names_from_the_list_are_taken(lab: Lab) -> None:
         lab.source("/etc")
     with pytest.raises(InputError):
         train.start_training(lab, "simple_cnn", "/etc", "quick")
+
+
+def test_what_a_run_can_do_depends_on_its_state(lab: Lab) -> None:
+    folder = write_run(lab)
+    actions = live.read_run(lab, {"source": RUN, "cursor": 0})["html"]["html-actions"]
+    assert 'data-action="resume"' in actions  # its worker is gone
+    assert 'data-action="pause"' not in actions
+    folder.queued_file.write_text('{"place": 1, "since": 1}')
+    answer = live.read_run(lab, {"source": RUN, "cursor": 0})["html"]
+    assert 'data-action="up"' in answer["html-actions"]
+    assert "number 1 in line" in answer["html-head"]
+    lab.can_train = False
+    looking = live.read_run(lab, {"source": RUN, "cursor": 0})["html"]["html-actions"]
+    assert "data-action" not in looking
+    for action in ("pause", "stop", "resume", "up", "down", "delete"):
+        with pytest.raises(InputError, match="look and classify"):
+            train.control(lab, action, RUN)
 
 
 def test_a_server_open_to_others_does_not_train(tmp_path: Path) -> None:
