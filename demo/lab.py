@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 from core import InputError
 from core.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, read_info
 from core.cli import CHECKPOINTS
-from core.data import NAMED_SOURCES, DataSet, cifar10, load_data, source_title
+from core.data import NAMED_SOURCES, DataSet, Progress, cifar10, load_data, source_title
 from core.models import MODELS
 from core.runs import RunFolder, find_run, list_runs, start_next
+from demo import text
+from demo.uploads import Uploads
 
 MAX_LOADED_MODELS = 4
 MAX_LOADED_DATA = 2
@@ -45,14 +48,15 @@ class Lab:
         self.runs_dir = runs_dir
         self.data_dir = runs_dir.absolute().parent / "data"
         self.can_train = can_train
-        self.sources = {title: name for name, title in NAMED_SOURCES.items()}
+        self.uploads = Uploads(self.data_dir / "uploads", self.data_dir)
+        self._given = {title: name for name, title in NAMED_SOURCES.items()}
         self.first_source = NAMED_SOURCES["synthetic"]
         if cifar10.is_downloaded(self.data_dir):
             self.first_source = NAMED_SOURCES["cifar10"]
         if data is not None:
             self.first_source = source_title(data)
             if data not in NAMED_SOURCES:
-                self.sources = {self.first_source: str(Path(data).absolute()), **self.sources}
+                self._given = {self.first_source: str(Path(data).absolute()), **self._given}
         self._lock = threading.Lock()
         self._models: OrderedDict[tuple[Path, int], Checkpoint] = OrderedDict()
         self._jobs: OrderedDict[str, DataJob] = OrderedDict()
@@ -68,10 +72,25 @@ class Lab:
 
         threading.Thread(target=watch, daemon=True).start()
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """All data sets: what is shown -> what `--data` takes."""
+        return self._given | self.uploads.sources()
+
+    def upload_in_background(self, name: str, file: Path) -> DataJob:
+        """Start checking an archive that is to become the data set `name`."""
+        job = DataJob()
+
+        def load(progress: Progress) -> DataSet:
+            return self.uploads.add(name, file, set(self.sources), progress)
+
+        threading.Thread(target=self._run, args=(load, job), daemon=True).start()
+        return job
+
     def source(self, title: str) -> str:
         """What `--data` takes for a set of images shown as `title`."""
         if title not in self.sources:
-            raise InputError("There is no such data set.")
+            raise InputError(text.NO_DATA)
         return self.sources[title]
 
     def checkpoints(self) -> dict[str, str]:
@@ -121,18 +140,22 @@ class Lab:
             if job is None or job.error is not None:
                 job = DataJob()
                 self._jobs[title] = job
-                threading.Thread(target=self._load, args=(source, job), daemon=True).start()
+
+                def load(progress: Progress) -> DataSet:
+                    return load_data(source, data_dir=self.data_dir, progress=progress)
+
+                threading.Thread(target=self._run, args=(load, job), daemon=True).start()
             self._jobs.move_to_end(title)
             for old in [t for t, j in self._jobs.items() if j.data is not None][:-MAX_LOADED_DATA]:
                 del self._jobs[old]
             return job
 
-    def _load(self, source: str, job: DataJob) -> None:
+    def _run(self, load: Callable[[Progress], DataSet], job: DataJob) -> None:
         def progress(stage: str, done: int, total: int) -> None:
             job.stage, job.done, job.total = stage, done, total
 
         try:
-            job.data = load_data(source, data_dir=self.data_dir, progress=progress)
+            job.data = load(progress)
         except InputError as error:
             job.error = str(error)
         except Exception as error:
@@ -142,7 +165,8 @@ class Lab:
 
     def title_of(self, name: str) -> str | None:
         """The data set on the list that a checkpoint's data name means, if it is there."""
-        return name if name in self.sources else None
+        sources = self.sources
+        return next((t for t, source in sources.items() if name in (t, Path(source).name)), None)
 
     def run(self, run_id: Any) -> RunFolder:
         return find_run(self.runs_dir, run_id)

@@ -15,7 +15,7 @@ from demo.tabs import classify, results, train
 from demo.tabs.train import told
 
 CSS = Path(__file__).parent / "style.css"
-MAX_UPLOAD = "20mb"
+MAX_UPLOAD = "500mb"  # an archive of pictures; a picture is refused earlier, by its reader
 CACHE_SECONDS = 3600  # uploads are deleted when they are this old
 
 _TOP = f"""<header class="lab-top"><h1>{escape(text.TITLE)}</h1><p>{escape(text.TAGLINE)}</p>
@@ -90,6 +90,7 @@ def build_page(lab: Lab) -> gr.Blocks:
             return (
                 show_run(newest),
                 {"shown": newest},
+                gr.Dropdown(choices=list(lab.sources)),
                 gr.Dropdown(choices=networks, value=first),
                 results.show_results(lab, first),
                 gr.Dropdown(choices=networks, value=first),
@@ -109,6 +110,7 @@ def build_page(lab: Lab) -> gr.Blocks:
             [
                 trained["live"],
                 trained["table"],
+                trained["data"],
                 shown["choice"],
                 shown["view"],
                 answered["choice"],

@@ -11,6 +11,7 @@ __all__ = [
     "NAMED_SOURCES",
     "DataSet",
     "ImageSet",
+    "Progress",
     "load_data",
     "require_source",
     "source_title",

@@ -1,12 +1,13 @@
 """The Train tab: start a training, watch it live, and see what all the others do."""
 
+import re
+from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core import InputError
-from core.data import source_title
 from core.models import MODELS
 from core.runs import (
     RunFolder,
@@ -134,6 +135,18 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
             data = gr.Dropdown(list(lab.sources), value=lab.first_source, label=text.DATA)
             note = gr.Markdown(_data_note(lab, lab.first_source), elem_classes="lab-note")
             download = gr.Button(text.DOWNLOAD, visible=not lab.is_at_hand(lab.first_source), size="sm")
+            about = gr.HTML(
+                lab.uploads.describe(lab.first_source), elem_id="about-data", apply_default_css=False
+            )
+            remove = gr.Button(text.UPLOAD_REMOVE, visible=False, size="sm", elem_id="remove-data")
+            with gr.Accordion(text.YOUR_DATA, open=False, visible=lab.can_train):
+                archive = gr.File(
+                    file_types=[".zip"], label=text.UPLOAD, type="filepath", height=120, elem_id="archive"
+                )
+                gr.Markdown(text.UPLOAD_NOTE, elem_classes="lab-note")
+                kept_as = gr.Textbox(label=text.UPLOAD_AS, max_length=40)
+                add = gr.Button(text.UPLOAD_ADD, size="sm", elem_id="add-data")
+                added = gr.Markdown(elem_classes="lab-note", elem_id="added")
             preset = gr.Radio(list(PRESETS), value="quick", label=text.PRESET, elem_classes="lab-pills")
             preset_note = gr.Markdown(text.PRESET_NOTES["quick"], elem_classes="lab-note")
             with gr.Accordion(text.MORE, open=False):
@@ -199,10 +212,11 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         if pressed.action == "clone":
             config = told(lambda: lab.run(pressed.source).read_config())
             gr.Info(text.CLONED)
+            titles = {source: title for title, source in lab.sources.items()}
             recipe = config.recipe
             return {
                 network: config.model,
-                data: source_title(config.data) if source_title(config.data) in lab.sources else gr.skip(),
+                data: titles.get(config.data, gr.skip()),
                 preset: config.preset,
                 epochs: recipe.epochs,
                 batch: recipe.batch_size,
@@ -242,8 +256,38 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         usual = told(lambda: preset_recipe(name, model, lab.source(title)))
         return text.PRESET_NOTES[name], usual.epochs, usual.batch_size, usual.peak_lr
 
-    def on_data(title: str) -> tuple[Any, Any]:
-        return _data_note(lab, title), gr.Button(visible=not lab.is_at_hand(title))
+    def on_data(title: str) -> tuple[Any, ...]:
+        mine = lab.can_train and title in lab.uploads.sources()
+        return (
+            _data_note(lab, title),
+            gr.Button(visible=not lab.is_at_hand(title)),
+            lab.uploads.describe(title),
+            gr.Button(visible=mine),
+        )
+
+    def on_archive(path: str | None) -> str:
+        """A name to start from: the file's own."""
+        return re.sub(r"[^A-Za-z0-9 _-]+", "-", Path(path).stem)[:40].strip("-_ ") if path else ""
+
+    def on_add(path: str | None, name: str) -> Any:
+        told(_require_training, lab)
+        if not path:
+            raise gr.Error(text.UPLOAD_NONE, print_exception=False)
+        job = lab.upload_in_background(name, Path(path))
+        while not job.finished.wait(0.3):
+            share = f" {job.done / job.total:.0%}" if job.total else ""
+            yield gr.skip(), f"{text.STAGES.get(job.stage, '…')}{share}", gr.skip()
+        if job.error is not None:
+            yield gr.skip(), job.error, gr.skip()
+            return
+        name = name.strip()
+        yield gr.Dropdown(choices=list(lab.sources), value=name), text.UPLOAD_DONE.format(name=name), None
+
+    def on_remove(title: str) -> Any:
+        told(_require_training, lab)
+        told(lab.uploads.remove, title)
+        gr.Info(text.SURE_REMOVE)
+        return gr.Dropdown(choices=list(lab.sources), value=lab.first_source)
 
     def on_download(title: str) -> Any:
         job = lab.load_in_background(title)
@@ -260,11 +304,15 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
     live.click(on_press, None, [live, table, *fields], **private)
     table.click(on_table, [unit], [live, table, ticked, overlay, compared], **private)
     unit.input(on_unit, [ticked, unit], [overlay], **private)
-    data.change(on_data, [data], [note, download], **private)
+    data.change(on_data, [data], [note, download, about, remove], **private)
+    data.focus(lambda: gr.Dropdown(choices=list(lab.sources)), None, [data], **private)
+    archive.change(on_archive, [archive], [kept_as], **private)
+    add.click(on_add, [archive, kept_as], [data, added, archive], concurrency_limit=4, **private)
+    remove.click(on_remove, [data], [data], **private)
     download.click(on_download, [data], [note, download], concurrency_limit=8, **private)
     choices, settings = [network, data, preset], [preset_note, epochs, batch, rate]
     gr.on([c.input for c in choices], on_choice, choices, settings, **private)
-    return {"live": live, "table": table}
+    return {"live": live, "table": table, "data": data}
 
 
 def _pressed(event: gr.EventData) -> Pressed:
@@ -287,4 +335,6 @@ def _data_note(lab: Lab, title: str) -> str:
         return text.CIFAR_MISSING
     if lab.sources.get(title) == "synthetic":
         return text.SYNTHETIC_NOTE
+    if title in lab.uploads.sources():
+        return ""
     return text.DATA_LATER

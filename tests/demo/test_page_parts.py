@@ -1,14 +1,17 @@
 """What the page's handlers answer, without a browser."""
 
+import io
 import json
 import shlex
 import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from core import InputError
 from core.checkpoint import CheckpointInfo, save_checkpoint
@@ -287,3 +290,53 @@ def test_numbers_read_well() -> None:
     assert text.duration(75) == "1 min 15 s"
     assert text.duration(8.2) == "8 s"
     assert text.short_count(11_173_962) == "11.2 M"
+
+
+def archive(path: Path, classes: dict[str, int]) -> Path:
+    """A zip of so many small pictures of each class."""
+    with zipfile.ZipFile(path, "w") as file:
+        for number, (name, count) in enumerate(classes.items()):
+            for i in range(count):
+                picture = io.BytesIO()
+                Image.new("RGB", (40, 40), (number * 60, i * 5, 90)).save(picture, "PNG")
+                file.writestr(f"{name}/{i}.png", picture.getvalue())
+    return path
+
+
+def test_an_uploaded_archive_becomes_a_data_set_like_any_other(lab: Lab, tmp_path: Path) -> None:
+    job = lab.upload_in_background("My pets", archive(tmp_path / "pets.zip", {"cat": 20, "<b>dog": 10}))
+    assert job.finished.wait(30)
+    assert job.error is None
+    assert lab.source("My pets").endswith("My pets.zip")
+    about = lab.uploads.describe("My pets")
+    assert "24 training and 6 test images, 2 classes." in about
+    assert "&lt;b&gt;dog" in about
+    again = Lab(lab.runs_dir)  # another app on the same folder
+    assert "My pets" in again.sources
+    loaded = again.load_in_background("My pets")
+    assert loaded.finished.wait(30)
+    assert loaded.data.classes == ("<b>dog", "cat")
+    lab.uploads.remove("My pets")
+    assert "My pets" not in again.sources
+    with pytest.raises(InputError):
+        lab.uploads.remove("My pets")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "x" * 41, ".hidden", "Synthetic shapes", "CIFAR-10"])
+def test_a_name_that_can_not_be_used_is_refused_and_nothing_kept(lab: Lab, tmp_path: Path, name: str) -> None:
+    before = lab.sources
+    job = lab.upload_in_background(name, archive(tmp_path / "pets.zip", {"cat": 20, "dog": 10}))
+    assert job.finished.wait(30)
+    assert job.error
+    assert lab.sources == before
+    assert not list(lab.data_dir.glob("uploads/*"))
+
+
+def test_an_archive_that_is_none_is_refused_and_nothing_kept(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "text.zip").write_text("no archive")
+    for file in (tmp_path / "text.zip", archive(tmp_path / "one.zip", {"cat": 20})):
+        job = lab.upload_in_background("Pets", file)
+        assert job.finished.wait(30)
+        assert job.error
+        assert "Pets" not in lab.sources
+        assert not list(lab.data_dir.glob("uploads/*"))
