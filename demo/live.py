@@ -347,7 +347,8 @@ def _said(folder: RunFolder, epoch: Event, start: Event | None = None) -> dict[s
         start = starts[-1] if starts else {}
     labels, classes = start.get("samples", []), start.get("classes", [])
     return {
-        f"s{i}": f"{'✓' if guess == label else '✗'} <b>{escape(classes[guess])}</b> {text.percent(p)}"
+        f"s{i}": f"{'✓' if guess == label else '✗'} <b>{escape(classes[guess])}</b> "
+        f"<span class='lab-whole'>{text.percent(p)}</span>"
         for i, ((guess, p), label) in enumerate(zip(epoch.get("samples", []), labels, strict=False))
         if guess < len(classes)
     }

@@ -302,7 +302,8 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
     fields = [network, data, preset, epochs, batch, rate, seed]
     start.click(on_start, fields, [live, table], **private)
     live.click(on_press, None, [live, table, *fields], **private)
-    table.click(on_table, [unit], [live, table, ticked, overlay, compared], **private)
+    shown = [live, table, ticked, overlay, compared]
+    table.click(on_table, [unit], shown, trigger_mode="always_last", **private)  # ticks come quickly
     unit.input(on_unit, [ticked, unit], [overlay], **private)
     data.change(on_data, [data], [note, download, about, remove], **private)
     data.focus(lambda: gr.Dropdown(choices=list(lab.sources)), None, [data], **private)

@@ -86,6 +86,22 @@ def test_a_full_disk_keeps_the_last_save_and_the_run_goes_on(tmp_path: Path) -> 
     assert not list(run.path.glob(".*.part"))
 
 
+def test_a_disk_too_full_for_the_weights_ends_the_run_with_a_clear_status(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "full-disk")
+
+    def limit() -> None:  # the log fits, the weights (250 kB) don't
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+    assert start(*SMALL, "--out", run.path, preexec_fn=limit).wait(200) == 1
+    summary = summarise(run)
+    assert summary.status == "failed"
+    assert "Writing failed (File too large)" in summary.reason
+    assert "resume" in summary.reason
+    assert not list(run.path.glob(".*.part"))
+    assert start("--resume", run.path).wait(200) == 0  # there is room again
+    assert summarise(run).status == "finished"
+
+
 def test_a_save_that_fails_leaves_the_last_good_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
