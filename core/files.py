@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -49,4 +50,6 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     try:
         replace_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
     except SafetensorError as error:
-        raise OSError(errno.EIO, str(error)) from None
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code)) from None

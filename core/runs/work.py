@@ -155,7 +155,6 @@ class _Worker:
             half = max(self.config.recipe.batch_size // 2, 2)
             return self.end("failed", f"The device is out of memory. Try --batch-size {half}.")
         except OSError as error:
-            traceback.print_exc()
             reason = f"Writing failed ({error.strerror}). The last save is kept: make room, then resume."
             return self.end("failed", reason)
         except Exception as error:

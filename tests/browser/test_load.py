@@ -47,9 +47,8 @@ class Follower:
         self.bytes.append(len(raw))
         self._cursor = answer["cursor"]
         if "figures" in answer:
-            self.steps = (
-                list(answer["figures"]["loss"]["data"][0]["x"]) if answer["figures"]["loss"]["data"] else []
-            )
+            traces = answer["figures"]["loss"]["data"]
+            self.steps = list(traces[0]["x"]) if traces else []
         self.steps += answer.get("append", {}).get("loss", {}).get("0", {}).get("x", [])
         return answer
 
