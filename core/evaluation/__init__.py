@@ -1,8 +1,9 @@
 """How good a network is: logits of a whole set, the report made from them, calibration."""
 
-from core.evaluation.calibration import expected_calibration_error, fit_temperature
+from core.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_table
 from core.evaluation.predict import Interrupted, predict
 from core.evaluation.report import Report, evaluate_checkpoint, make_report
+from core.evaluation.significance import mcnemar, wilson_interval
 
 __all__ = [
     "Interrupted",
@@ -11,5 +12,8 @@ __all__ = [
     "expected_calibration_error",
     "fit_temperature",
     "make_report",
+    "mcnemar",
     "predict",
+    "reliability_table",
+    "wilson_interval",
 ]

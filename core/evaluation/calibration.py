@@ -4,6 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel
 from torch import Tensor
 
 BINS = 15  # as in Guo et al. 2017
@@ -41,17 +42,42 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp((low + high) / 2)
 
 
-def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> float:
-    """Mean distance of confidence and accuracy over `bins` equal steps of confidence, by their share.
+class ReliabilityBin(BaseModel):
+    """The images whose confidence is above `low` and at most `high`; means are None where there are none."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
+
+def reliability_table(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> list[ReliabilityBin]:
+    """Mean confidence and accuracy in `bins` equal steps of confidence.
 
     Args:
         probabilities: (N, num_classes), rows adding up to 1.
         labels: (N,).
     """
-    if len(labels) == 0:
-        return 0.0
     confidence, predicted = probabilities.double().max(dim=1)
-    correct = (predicted == labels).double()
     index = (confidence * bins).ceil().long().clamp(1, bins) - 1  # bins are (low, high]
-    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, correct - confidence)
-    return (gap.abs().sum() / len(labels)).item()
+    counts = torch.bincount(index, minlength=bins).tolist()
+    sums = torch.zeros(2, bins, dtype=torch.float64)
+    sums.index_add_(1, index, torch.stack([confidence, (predicted == labels).double()]))
+    return [
+        ReliabilityBin(
+            low=i / bins,
+            high=(i + 1) / bins,
+            count=count,
+            confidence=sums[0, i].item() / count if count else None,
+            accuracy=sums[1, i].item() / count if count else None,
+        )
+        for i, count in enumerate(counts)
+    ]
+
+
+def expected_calibration_error(table: list[ReliabilityBin]) -> float:
+    """Mean distance of confidence and accuracy over the bins, by their share (Guo et al. 2017)."""
+    total = sum(row.count for row in table)
+    gaps = (row.count * abs(row.accuracy - row.confidence) for row in table if row.count)
+    return sum(gaps) / total if total else 0.0

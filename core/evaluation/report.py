@@ -10,20 +10,28 @@ from torch import Tensor
 from core import InputError
 from core.checkpoint import Checkpoint
 from core.data.image_set import DataSet
-from core.evaluation.calibration import expected_calibration_error
+from core.evaluation.calibration import ReliabilityBin, expected_calibration_error, reliability_table
 from core.evaluation.predict import predict
+from core.evaluation.significance import wilson_interval
 
 
 class Report(BaseModel):
     """How a network did on the test images of a data set. Accuracies are fractions.
 
     Attributes:
-        loss: mean cross-entropy at temperature 1.
+        interval: 95% interval of the accuracy (Wilson).
+        loss: mean cross-entropy (negative log-likelihood) at temperature 1.
+        loss_at_temperature: the same at `temperature`.
+        top2_accuracy, top3_accuracy: the truth is among the best two, or three.
         accuracy_tta: with logits averaged over image and mirror image; None where not measured.
-        per_class_accuracy: None for a class without test images.
+        per_class_accuracy: None for a class without test images. It is the class's recall.
+        per_class_interval: 95% interval of each of them.
+        per_class_precision, per_class_f1: None where nothing was taken for the class.
         per_class_count: test images of each class.
         confusion_matrix: counts, [truth][prediction].
-        ece: expected calibration error at `temperature`.
+        most_confused: pairs (truth, prediction, images), most images first.
+        ece: expected calibration error at `temperature`, over 15 bins.
+        reliability, reliability_before_temperature: what it is made of.
         skipped: files of the data set that could not be read and are not counted.
     """
 
@@ -34,14 +42,24 @@ class Report(BaseModel):
     data_fingerprint: str
     count: int
     accuracy: float
+    interval: tuple[float, float] = (0.0, 1.0)
     accuracy_tta: float | None = None
+    top2_accuracy: float | None = None
+    top3_accuracy: float | None = None
     loss: float
+    loss_at_temperature: float | None = None
     per_class_accuracy: dict[str, float | None]
+    per_class_interval: dict[str, tuple[float, float] | None] = {}
+    per_class_precision: dict[str, float | None] = {}
+    per_class_f1: dict[str, float | None] = {}
     per_class_count: dict[str, int]
     confusion_matrix: list[list[int]]
+    most_confused: list[tuple[str, str, int]] = []
     temperature: float
     ece: float
     ece_before_temperature: float
+    reliability: list[ReliabilityBin] = []
+    reliability_before_temperature: list[ReliabilityBin] = []
     skipped: int = 0
 
 
@@ -59,6 +77,31 @@ def per_class_accuracy(matrix: Tensor, classes: Sequence[str]) -> dict[str, floa
     }
 
 
+def precision_and_f1(
+    matrix: Tensor, classes: Sequence[str]
+) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """Of what was taken for a class, the share that is; and its harmonic mean with the recall."""
+    taken, there = matrix.sum(dim=0).tolist(), matrix.sum(dim=1).tolist()
+    hits = matrix.diagonal().tolist()
+    rows = list(zip(classes, hits, taken, there, strict=True))
+    precision = {name: hit / t if t else None for name, hit, t, _ in rows}
+    f1 = {name: 2 * hit / (t + n) if t + n else None for name, hit, t, n in rows}
+    return precision, f1
+
+
+def most_confused(matrix: Tensor, classes: Sequence[str], most: int = 10) -> list[tuple[str, str, int]]:
+    """Pairs (truth, prediction, images) of different classes, most images first."""
+    wrong = matrix.clone().fill_diagonal_(0)
+    best = wrong.flatten().sort(descending=True, stable=True)
+    pairs = zip(best.indices[:most].tolist(), best.values[:most].tolist(), strict=True)
+    return [(classes[i // len(classes)], classes[i % len(classes)], n) for i, n in pairs if n]
+
+
+def _top(logits: Tensor, labels: Tensor, k: int) -> float:
+    best = logits.topk(min(k, logits.shape[1]), dim=1).indices
+    return (best == labels[:, None]).any(dim=1).double().mean().item()
+
+
 def make_report(
     logits: Tensor,
     labels: Tensor,
@@ -74,6 +117,11 @@ def make_report(
     """Count everything from the logits (N, num_classes) of the N test images."""
     predicted = logits.argmax(dim=1)
     matrix = confusion_matrix(predicted, labels, len(classes))
+    hits, counts = matrix.diagonal().tolist(), matrix.sum(dim=1).tolist()
+    precision, f1 = precision_and_f1(matrix, classes)
+    logits = logits.double()
+    before = reliability_table(F.softmax(logits, dim=1), labels)
+    after = reliability_table(F.softmax(logits / temperature, dim=1), labels)
     accuracy_tta = None
     if logits_tta is not None:
         accuracy_tta = (logits_tta.argmax(dim=1) == labels).double().mean().item()
@@ -83,14 +131,26 @@ def make_report(
         data_fingerprint=data_fingerprint,
         count=len(labels),
         accuracy=(predicted == labels).double().mean().item(),
+        interval=wilson_interval(sum(hits), len(labels)) or (0.0, 1.0),
         accuracy_tta=accuracy_tta,
-        loss=F.cross_entropy(logits.double(), labels).item(),
+        top2_accuracy=_top(logits, labels, 2),
+        top3_accuracy=_top(logits, labels, 3),
+        loss=F.cross_entropy(logits, labels).item(),
+        loss_at_temperature=F.cross_entropy(logits / temperature, labels).item(),
         per_class_accuracy=per_class_accuracy(matrix, classes),
-        per_class_count=dict(zip(classes, matrix.sum(dim=1).tolist(), strict=True)),
+        per_class_interval={
+            name: wilson_interval(hit, n) for name, hit, n in zip(classes, hits, counts, strict=True)
+        },
+        per_class_precision=precision,
+        per_class_f1=f1,
+        per_class_count=dict(zip(classes, counts, strict=True)),
         confusion_matrix=matrix.tolist(),
+        most_confused=most_confused(matrix, classes),
         temperature=temperature,
-        ece=expected_calibration_error(F.softmax(logits.double() / temperature, dim=1), labels),
-        ece_before_temperature=expected_calibration_error(F.softmax(logits.double(), 1), labels),
+        ece=expected_calibration_error(after),
+        ece_before_temperature=expected_calibration_error(before),
+        reliability=after,
+        reliability_before_temperature=before,
         skipped=skipped,
     )
 

@@ -416,7 +416,7 @@ class Trainer:
 
     def checkpoint_info(self) -> CheckpointInfo:
         """What the checkpoint's header is to say, as of now."""
-        metrics = self.report.model_dump(exclude={"confusion_matrix"}) if self.report else {}
+        metrics = self.report.model_dump() if self.report else {}
         return CheckpointInfo(
             model=self.config.model,
             classes=list(self.data.classes),

@@ -5,6 +5,9 @@ from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_calibration_error,
     multiclass_confusion_matrix,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
 )
 
 from core.checkpoint import Checkpoint, CheckpointInfo
@@ -15,7 +18,10 @@ from core.evaluation import (
     expected_calibration_error,
     fit_temperature,
     make_report,
+    mcnemar,
     predict,
+    reliability_table,
+    wilson_interval,
 )
 from core.models import create_model
 
@@ -40,6 +46,27 @@ def test_the_report_agrees_with_torchmetrics() -> None:
     assert list(report.per_class_accuracy.values()) == pytest.approx(per_class, abs=1e-6)
     assert report.confusion_matrix == multiclass_confusion_matrix(logits, labels, 7).tolist()
     assert report.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), abs=1e-5)
+    oracles = {
+        "precision": (multiclass_precision, report.per_class_precision),
+        "recall": (multiclass_recall, report.per_class_accuracy),
+        "f1": (multiclass_f1_score, report.per_class_f1),
+    }
+    for oracle_of, ours in oracles.values():
+        assert list(ours.values()) == pytest.approx(
+            oracle_of(logits, labels, 7, average="none").tolist(), abs=1e-6
+        )
+    for k, ours in ((2, report.top2_accuracy), (3, report.top3_accuracy)):
+        assert ours == pytest.approx(
+            multiclass_accuracy(logits, labels, 7, average="micro", top_k=k).item(), abs=1e-6
+        )
+    assert report.loss_at_temperature == pytest.approx(
+        nn.functional.cross_entropy(logits / 1.7, labels).item(), abs=1e-5
+    )
+    truth, prediction, images = report.most_confused[0]
+    matrix = torch.tensor(report.confusion_matrix)
+    assert images == matrix.fill_diagonal_(0).max()
+    assert matrix[names.index(truth), names.index(prediction)] == images
+    assert report.interval[0] < report.accuracy < report.interval[1]
     calibration = multiclass_calibration_error((logits / 1.7).softmax(1), labels, 7, n_bins=15).item()
     assert report.ece == pytest.approx(calibration, abs=1e-5)
     assert sum(report.per_class_count.values()) == report.count == 1003
@@ -88,8 +115,34 @@ def test_temperature_is_where_the_loss_is_least() -> None:
 
 def test_calibration_error_of_a_perfectly_calibrated_guess_is_zero() -> None:
     probabilities = torch.tensor([[0.75, 0.25]]).repeat(4, 1)
-    assert expected_calibration_error(probabilities, torch.tensor([0, 0, 0, 1])) == pytest.approx(0)
-    assert expected_calibration_error(probabilities, torch.tensor([1, 1, 1, 1])) == pytest.approx(0.75)
+
+    def error(labels: list[int]) -> float:
+        return expected_calibration_error(reliability_table(probabilities, torch.tensor(labels)))
+
+    assert error([0, 0, 0, 1]) == pytest.approx(0)
+    assert error([1, 1, 1, 1]) == pytest.approx(0.75)
+    table = reliability_table(probabilities, torch.tensor([0, 0, 1, 1]))
+    assert [row.count for row in table] == [0] * 11 + [4] + [0] * 3
+    assert (table[11].confidence, table[11].accuracy) == (0.75, 0.5)
+
+
+def test_intervals_are_wilsons_and_stay_inside_0_and_1() -> None:
+    # Newcombe (1998), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29, Wilson without continuity correction
+    published = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0.0, 0.1611),
+                 (1, 29): (0.0061, 0.1718)}  # fmt: skip
+    for (hits, count), interval in published.items():
+        assert wilson_interval(hits, count) == pytest.approx(interval, abs=5e-5)
+    assert wilson_interval(10, 10)[1] == pytest.approx(1.0)
+    assert wilson_interval(0, 0) is None
+
+
+def test_mcnemar_is_the_exact_two_sided_test() -> None:
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(5, 5) == 1.0
+    assert mcnemar(0, 5) == pytest.approx(2 / 2**5)
+    assert mcnemar(1, 5) == mcnemar(5, 1) == pytest.approx(2 * (1 + 6) / 2**6)
+    assert mcnemar(300, 400) == pytest.approx(0.000182, abs=2e-5)  # near the normal approximation's
+    assert 0 <= mcnemar(0, 10_000) < 1e-300
 
 
 def test_flip_tta_averages_the_logits_of_both_views(shapes: DataSet) -> None:
