@@ -5,6 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from core.evaluation import Report
 from demo import text
 
 NETWORK_COLOURS = {
@@ -103,31 +104,127 @@ def accuracy_figure(
 
 
 def per_class_figure(
-    key: str, model: str, accuracy: Mapping[str, float | None], counts: Mapping[str, int]
+    key: str,
+    networks: Sequence[tuple[str, str, Report]],
+    order: Sequence[str],
+    marks: Mapping[str, float] | None = None,
 ) -> Figure:
-    """A bar for each class, in the order given, with its number; none for a class without images."""
-    names = list(accuracy)
-    values = [accuracy[name] for name in names]
-    return _figure(
-        [
+    """A bar for each class and network, with its number and 95% interval; none for a class without images.
+
+    Args:
+        networks: (name, network, report) of one or two.
+        order: the classes, from the top.
+        marks: reference accuracies of the first network, fractions.
+    """
+    traces: list[Any] = []
+    for name, model, report in networks:
+        values = [report.per_class_accuracy.get(c) for c in order]
+        spans = [
+            report.per_class_interval.get(c) or (v or 0,) * 2 for c, v in zip(order, values, strict=True)
+        ]
+        counts = [report.per_class_count.get(c, 0) for c in order]
+        traces.append(
             go.Bar(
-                y=names, x=[v or 0 for v in values], orientation="h",
+                y=list(order), x=[v or 0 for v in values], orientation="h", name=name,
                 marker={"color": NETWORK_COLOURS.get(model, SECOND)},
                 text=["no images" if v is None else text.percent(v) for v in values],
-                textposition="auto",
-                insidetextanchor="end", cliponaxis=False,
-                customdata=[counts.get(name, 0) for name in names],
-                hovertemplate="%{y}: %{x:.1%} of %{customdata} pictures<extra></extra>",
+                textposition="inside", insidetextanchor="start", cliponaxis=False,
+                error_x={
+                    "type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": "#8a8f94",
+                    "array": [max(s[1] - (v or 0), 0) for s, v in zip(spans, values, strict=True)],
+                    "arrayminus": [max((v or 0) - s[0], 0) for s, v in zip(spans, values, strict=True)],
+                },
+                customdata=[[n, *span] for n, span in zip(counts, spans, strict=True)],
+                hovertemplate="%{y}: %{x:.1%} of %{customdata[0]} pictures, "
+                "95% between %{customdata[1]:.1%} and %{customdata[2]:.1%}<extra></extra>",
+            )
+        )  # fmt: skip
+    if marks:
+        traces.append(
+            go.Scatter(
+                y=list(order), x=[marks[c] for c in order], name=text.COURSE_REPORT, mode="markers",
+                marker={"symbol": "line-ns-open", "size": 14, "color": "#c2410c", "line": {"width": 2}},
+                hovertemplate="%{y}, course report: %{x:.0%}<extra></extra>",
+            )
+        )  # fmt: skip
+    return _figure(
+        traces,
+        key,
+        hovermode="closest",
+        height=max(80 + (30 if len(networks) == 1 else 44) * len(order), 160),
+        showlegend=len(traces) > 1,
+        bargap=0.3,
+        meta={"clicks": True},
+        xaxis={"range": [0, 1.02], "tickformat": ".0%", "fixedrange": True},
+        yaxis={"autorange": "reversed", "automargin": True, "fixedrange": True, "ticksuffix": "  "},
+    )
+
+
+def confusion_figure(
+    key: str, classes: Sequence[str], matrix: Sequence[Sequence[int]], shares: bool
+) -> Figure:
+    """Truth down, prediction across; the diagonal is left out of the colours so that mistakes stand out."""
+    rows = [[n / (sum(row) or 1) for n in row] for row in matrix] if shares else matrix
+    colours = [[None if i == j else value for j, value in enumerate(row)] for i, row in enumerate(rows)]
+    words = [[(f"{v * 100:.1f}" if shares else str(v)) if v else "" for v in row] for row in rows]
+    small = len(classes) <= 20
+    return _figure(
+        [
+            go.Heatmap(
+                x=list(classes), y=list(classes), z=colours, text=words, xgap=1, ygap=1, showscale=False,
+                texttemplate="%{text}" if small else None, zmin=0, hoverongaps=True,
+                customdata=[[int(n) for n in row] for row in matrix],
+                colorscale=[[0, "rgba(194,65,12,0.03)"], [1, "rgba(194,65,12,0.85)"]],
+                hovertemplate="%{y} taken for %{x}: %{customdata}<extra></extra>",
             )
         ],
         key,
         hovermode="closest",
-        height=max(60 + 30 * len(names), 160),
-        showlegend=False,
-        bargap=0.35,
-        xaxis={"range": [0, 1], "tickformat": ".0%", "fixedrange": True},
-        yaxis={"autorange": "reversed", "automargin": True, "fixedrange": True, "ticksuffix": "  "},
+        height=min(max(140 + 34 * len(classes), 260), 900),
+        meta={"clicks": True},
+        xaxis={"title": {"text": text.PREDICTION}, "side": "top", "showgrid": False, "fixedrange": True},
+        yaxis={
+            "title": {"text": text.TRUTH}, "autorange": "reversed", "automargin": True, "showgrid": False,
+            "fixedrange": True,
+        },
+        margin={"l": 48, "r": 12, "t": 90, "b": 12},
     )  # fmt: skip
+
+
+def calibration_figure(key: str, model: str, report: Report) -> Figure:
+    """Accuracy against confidence, before and after the temperature; on the diagonal both agree."""
+    colour = NETWORK_COLOURS.get(model, SECOND)
+    traces: list[Any] = [
+        go.Scatter(
+            x=[0, 1], y=[0, 1], mode="lines", name=text.AS_SURE_AS_RIGHT, hoverinfo="skip",
+            line={"color": "#8a8f94", "width": 1, "dash": "dot"},
+        )
+    ]  # fmt: skip
+    for name, table, dash, error in (
+        (
+            text.BEFORE_TEMPERATURE,
+            report.reliability_before_temperature,
+            "dash",
+            report.ece_before_temperature,
+        ),
+        (text.AFTER_TEMPERATURE.format(t=report.temperature), report.reliability, "solid", report.ece),
+    ):
+        rows = [row for row in table if row.count]
+        traces.append(
+            go.Scatter(
+                x=[row.confidence for row in rows], y=[row.accuracy for row in rows], mode="lines+markers",
+                name=f"{name}, {text.percent(error)}", line={"color": colour, "dash": dash, "width": 1.8},
+                customdata=[row.count for row in rows],
+                hovertemplate="%{y:.1%} right where it was %{x:.1%} sure (%{customdata} pictures)",
+            )
+        )  # fmt: skip
+    return _figure(
+        traces,
+        key,
+        hovermode="closest",
+        xaxis={"title": {"text": text.CONFIDENCE}, "range": [0, 1.02], "tickformat": ".0%"},
+        yaxis={"title": {"text": text.ACCURACY}, "range": [0, 1.02], "tickformat": ".0%"},
+    )
 
 
 def classes_figure(key: str, epochs: Sequence[int], accuracy: Mapping[str, Sequence[float | None]]) -> Figure:

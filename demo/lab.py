@@ -12,7 +12,7 @@ from typing import Any
 from core import InputError
 from core.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, read_info
 from core.cli import CHECKPOINTS
-from core.data import NAMED_SOURCES, DataSet, Progress, cifar10, load_data, source_title
+from core.data import NAMED_SOURCES, Progress, cifar10, load_data, source_title
 from core.models import MODELS
 from core.runs import RunFolder, find_run, list_runs, start_next
 from demo import text
@@ -25,12 +25,12 @@ QUEUE_SECONDS = 2  # between two looks whether a waiting run can start
 
 @dataclass
 class DataJob:
-    """Loading of one set of images in the background; `data` or `error` is there when it is done."""
+    """Work in the background, such as loading images; `data` or `error` is there when it is done."""
 
     stage: str = ""
     done: int = 0
     total: int = 0
-    data: DataSet | None = None
+    data: Any = None
     error: str | None = None
     finished: threading.Event = field(default_factory=threading.Event)
 
@@ -79,12 +79,12 @@ class Lab:
 
     def upload_in_background(self, name: str, file: Path) -> DataJob:
         """Start checking an archive that is to become the data set `name`."""
+        return self.in_background(lambda told: self.uploads.add(name, file, set(self.sources), told))
+
+    def in_background(self, work: Callable[[Progress], Any]) -> DataJob:
+        """Start work that tells how far it is; what it returns is the job's `data`."""
         job = DataJob()
-
-        def load(progress: Progress) -> DataSet:
-            return self.uploads.add(name, file, set(self.sources), progress)
-
-        threading.Thread(target=self._run, args=(load, job), daemon=True).start()
+        threading.Thread(target=self._run, args=(work, job), daemon=True).start()
         return job
 
     def source(self, title: str) -> str:
@@ -138,19 +138,15 @@ class Lab:
         with self._lock:
             job = self._jobs.get(title)
             if job is None or job.error is not None:
-                job = DataJob()
-                self._jobs[title] = job
-
-                def load(progress: Progress) -> DataSet:
-                    return load_data(source, data_dir=self.data_dir, progress=progress)
-
-                threading.Thread(target=self._run, args=(load, job), daemon=True).start()
+                job = self._jobs[title] = self.in_background(
+                    lambda told: load_data(source, data_dir=self.data_dir, progress=told)
+                )
             self._jobs.move_to_end(title)
             for old in [t for t, j in self._jobs.items() if j.data is not None][:-MAX_LOADED_DATA]:
                 del self._jobs[old]
             return job
 
-    def _run(self, load: Callable[[Progress], DataSet], job: DataJob) -> None:
+    def _run(self, load: Callable[[Progress], Any], job: DataJob) -> None:
         def progress(stage: str, done: int, total: int) -> None:
             job.stage, job.done, job.total = stage, done, total
 

@@ -62,6 +62,11 @@ async function draw(name, figure) {
   const options = { responsive: true, displaylogo: false, displayModeBar: 'hover',
     modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d'] };
   await window.Plotly.react(div, figure.data, themed(figure), options);
+  if (!div.clicking && figure.layout.meta?.clicks) {
+    div.clicking = true;
+    div.on('plotly_click', ({ points: [{ x, y, data }] }) =>
+      trigger('click', { slot: name, truth: y, prediction: data.type === 'heatmap' ? x : null }));
+  }
   if (div.listening || !tool(name, 'follow')) return;
   div.listening = true;
   div.on('plotly_relayout', (change) => {
@@ -165,9 +170,9 @@ element.addEventListener('click', async (event) => {
     button.textContent = sure;
     setTimeout(() => { button.asked = false; button.textContent = words; }, 4000);
   } else if (action) {
-    trigger('click', { action, source: button.dataset.source || source });
+    trigger('click', { action, source: button.dataset.source || source || props.value?.key });
   } else if (what) {
-    const file = await server.export({ source, what });
+    const file = await server.export({ source: source || props.value?.key, what });
     if (!file.text) return;
     if (what === 'command') {
       await navigator.clipboard?.writeText(file.text).catch(() => {});

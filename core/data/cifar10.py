@@ -13,6 +13,9 @@ from core.data.image_set import DataSet, ImageSet, make_data_set, read_cache, wr
 from core.data.pictures import to_pixels
 
 DOWNLOAD_MB = 170
+CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 
 
 def is_downloaded(data_dir: Path) -> bool:

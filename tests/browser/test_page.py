@@ -153,6 +153,21 @@ def press(page: Page, action: str) -> None:
     page.locator(f"#live [data-action={action}]").click()
 
 
+def click_cell(page: Page, truth: str, said: str) -> None:
+    """With the mouse, on the confusion matrix."""
+    box = page.evaluate(
+        """([truth, said]) => {
+          const div = document.querySelector('#results [data-slot=confusion]');
+          div.scrollIntoView({block: 'center'});
+          const {xaxis, yaxis} = div._fullLayout, frame = div.getBoundingClientRect();
+          return [frame.x + xaxis._offset + xaxis.d2p(said), frame.y + yaxis._offset + yaxis.d2p(truth)];
+        }""",
+        [truth, said],
+    )
+    page.mouse.move(*box)
+    page.mouse.click(*box)
+
+
 def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: str) -> None:
     page = open_page()
     start_training(page, epochs=60)
@@ -203,11 +218,23 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     mean = sum(float(cell.split()[0]) for cell in cells) / 10
     assert abs(mean - accuracy) < 0.2  # every class has the same number of test pictures
 
-    page.get_by_role("button", name="Show test pictures").click()
-    expect(page.locator("#strip figure")).to_have_count(16, timeout=SOON)
+    page.get_by_role("button", name="Show the test pictures").click()
+    expect(page.locator("#strip figure")).to_have_count(24, timeout=SOON)
     for caption in page.locator("#strip figcaption").all():
         truth, said = caption.locator("b").all_inner_texts()
         assert ("✓" in caption.inner_text()) == (truth == said)
+    first = page.locator("#strip figcaption").first.inner_text()
+    page.get_by_role("button", name="Later").click()
+    expect(page.locator("#strip figcaption").first).not_to_have_text(first, timeout=SOON)
+    pair = page.locator("#results [data-action=cell]").first
+    truth, said, count = re.fullmatch(r"(.+) taken for (.+): (\d+)", pair.inner_text()).groups()
+    pair.click()
+    expect(page.locator("#strip h3")).to_have_text(
+        f"{truth} taken for {said}: {count} pictures", timeout=SOON
+    )
+    expect(page.locator("#strip figure.lab-wrong")).to_have_count(min(int(count), 24))
+    click_cell(page, truth, said)
+    expect(page.locator("#strip h3")).to_contain_text(f"{truth} taken for {said}")
 
     page.get_by_role("tab", name="Classify").click()
     page.locator("#picture input[type=file]").set_input_files(picture)
