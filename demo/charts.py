@@ -117,7 +117,8 @@ def per_class_figure(
         marks: reference accuracies of the first network, fractions.
     """
     traces: list[Any] = []
-    for name, model, report in networks:
+    alike = len({NETWORK_COLOURS.get(model, SECOND) for _, model, _ in networks}) < len(networks)
+    for nth, (name, model, report) in enumerate(networks):
         values = [report.per_class_accuracy.get(c) for c in order]
         spans = [
             report.per_class_interval.get(c) or (v or 0,) * 2 for c, v in zip(order, values, strict=True)
@@ -126,7 +127,9 @@ def per_class_figure(
         traces.append(
             go.Bar(
                 y=list(order), x=[v or 0 for v in values], orientation="h", name=name,
-                marker={"color": NETWORK_COLOURS.get(model, SECOND)},
+                marker={
+                    "color": NETWORK_COLOURS.get(model, SECOND), "opacity": 0.55 if nth and alike else 1,
+                },
                 text=["no images" if v is None else text.percent(v) for v in values],
                 textposition="inside", insidetextanchor="start", cliponaxis=False,
                 error_x={

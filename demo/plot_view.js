@@ -23,6 +23,7 @@ function themed(figure) {
   layout.hoverlabel = { bgcolor: paper, bordercolor: grid, font: { color: ink } };
   for (const axis of ['xaxis', 'yaxis', 'yaxis2'])
     if (axis in layout || axis !== 'yaxis2') layout[axis] = { ...layout[axis], gridcolor: grid, zerolinecolor: grid, linecolor: grid };
+  for (const trace of figure.data) if (trace.texttemplate) trace.textfont = { color: ink };
   if (tool(figure.slot, 'log')?.checked) layout.yaxis.type = 'log';
   return layout;
 }
@@ -208,7 +209,8 @@ const resized = new ResizeObserver((entries) => {
 for (const div of Object.values(slots)) resized.observe(div);
 
 new MutationObserver(() => {
-  for (const div of Object.values(slots)) if (div.figure) window.Plotly.relayout(div, themed(div.figure));
+  for (const div of Object.values(slots))
+    if (div.figure) window.Plotly.update(div, { 'textfont.color': getComputedStyle(element).getPropertyValue("--lab-ink") }, themed(div.figure));
 }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
 
 watch('value', take);

@@ -92,6 +92,7 @@ def show_results(
             "html-head": _headline(lab, name, other, info, networks),
             "html-table": _table(report, classes),
             "html-confused": _confused(report),
+            "html-gallery": f'<p class="lab-note">{escape(text.CONFUSION_NOTE)}</p>',
         },
         "figures": {
             "per-class": charts.per_class_figure(name, networks, classes, course),
@@ -242,14 +243,14 @@ def _confused(report: Report) -> str:
         for a, b, n in report.most_confused
     )
     every = f'<button type="button" data-action="all">{text.SHOW_PICTURES}</button>'
-    return f'<p class="lab-note">{text.CONFUSION_NOTE}</p><div class="lab-actions">{every}{buttons}</div>'
+    return f'<div class="lab-actions">{every}{buttons}</div>'
 
 
 def _only(sentence: str) -> dict[str, Any]:
     empty = f'<p class="lab-empty">{escape(sentence)}</p>'
     nothing = {"data": [], "layout": {}}
     return {
-        "html": {"html-head": empty, "html-table": "", "html-confused": ""},
+        "html": {"html-head": empty, "html-table": "", "html-confused": "", "html-gallery": ""},
         "figures": {"per-class": nothing, "confusion": nothing, "calibration": nothing},
     }
 
@@ -264,8 +265,13 @@ def _data_url(pixels: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _note(sentence: str) -> dict[str, Any]:
-    return {"html": {"html-gallery": f'<p class="lab-note" role="status">{escape(sentence)}</p>'}}
+def _note(name: str, sentence: str) -> dict[str, Any]:
+    return _pictures(name, f'<p class="lab-note" role="status">{escape(sentence)}</p>')
+
+
+def _pictures(name: str, markup: str) -> dict[str, Any]:
+    """A change of the view that leaves all but the pictures as it is."""
+    return {"key": name, "html": {"html-gallery": markup}}
 
 
 def build(lab: Lab) -> dict[str, gr.components.Component]:
@@ -289,7 +295,15 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         )  # fmt: skip
         marks = gr.Checkbox(True, label=text.SHOW_COURSE_REPORT)
     view = PlotView(
-        ["html-head", "per-class", "confusion", "html-confused", "calibration", "html-table"],
+        [
+            "html-head",
+            "per-class",
+            "confusion",
+            "html-gallery",
+            "html-confused",
+            "calibration",
+            "html-table",
+        ],
         titles={
             "per-class": text.PER_CLASS,
             "confusion": text.CONFUSION,
@@ -299,7 +313,6 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         export=export,
         elem_id="results",
     )
-    pictures = PlotView(["html-gallery"], elem_id="strip")
     looked_at = gr.State((None, None, 1))  # truth, prediction, page
 
     def on_choice(name: str | None, second: str | None, by: str, marked: bool, unit: str) -> dict[str, Any]:
@@ -313,35 +326,32 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         truth, prediction, page = _asked(event, info.classes, at)
         title = lab.title_of(info.data)
         if title is None or not lab.is_at_hand(title):
-            yield _note(text.STRIP_NEEDS_DATA.format(name=info.data)), at
+            yield _note(name, text.STRIP_NEEDS_DATA.format(name=info.data)), at
             return
         job = lab.load_in_background(title)
-        yield from ((_note(words), at) for words in _waiting(job))
+        yield from ((_note(name, words), at) for words in _waiting(job))
         data = job.data
         if data is None or list(data.classes) != info.classes:
-            yield _note(job.error or text.STRIP_NEEDS_DATA.format(name=info.data)), at
+            yield _note(name, job.error or text.STRIP_NEEDS_DATA.format(name=info.data)), at
             return
         said = stored_predictions(lab, name) if data.fingerprint == info.data_fingerprint else None
         if said is None or len(said.labels) != len(data.test):
             answering = lab.in_background(lambda progress: compute_predictions(lab, name, data, progress))
-            yield from ((_note(words), at) for words in _waiting(answering))
+            yield from ((_note(name, words), at) for words in _waiting(answering))
             said = answering.data
             if said is None:
-                yield _note(answering.error or text.NO_REPORT), at
+                yield _note(name, answering.error or text.NO_REPORT), at
                 return
         markup = gallery(info.classes, data, said, truth, prediction, page)
-        yield {"html": {"html-gallery": markup}}, (truth, prediction, page)
+        yield _pictures(name, markup), (truth, prediction, page)
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
     fields = [choice, other, order, marks, cells]
     gr.on([field.change for field in fields], on_choice, fields, [view], **private)
-    choice.change(
-        lambda: ({"html": {"html-gallery": ""}}, (None, None, 1)), None, [pictures, looked_at], **private
-    )
+    choice.change(lambda: (None, None, 1), None, [looked_at], **private)
     for dropdown in (choice, other):
         dropdown.focus(lambda: gr.Dropdown(choices=checkpoint_choices(lab)), None, [dropdown], **private)
-    for part in (view, pictures):
-        part.click(on_press, [choice, looked_at], [pictures, looked_at], concurrency_limit=8, **private)
+    view.click(on_press, [choice, looked_at], [view, looked_at], concurrency_limit=8, **private)
     return {"choice": choice, "view": view, "other": other}
 
 

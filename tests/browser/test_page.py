@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SOON = 20_000  # milliseconds
+GALLERY = "#results [data-slot=html-gallery]"
 # Of the loss curve; 0 while the page is still building its charts.
 COUNT_POINTS = "document.querySelector('#live [data-slot=loss]')?.data?.[0].x.length ?? 0"
 
@@ -219,22 +220,22 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     assert abs(mean - accuracy) < 0.2  # every class has the same number of test pictures
 
     page.get_by_role("button", name="Show the test pictures").click()
-    expect(page.locator("#strip figure")).to_have_count(24, timeout=SOON)
-    for caption in page.locator("#strip figcaption").all():
+    expect(page.locator(f"{GALLERY} figure")).to_have_count(24, timeout=SOON)
+    for caption in page.locator(f"{GALLERY} figcaption").all():
         truth, said = caption.locator("b").all_inner_texts()
         assert ("✓" in caption.inner_text()) == (truth == said)
-    first = page.locator("#strip figcaption").first.inner_text()
+    first = page.locator(f"{GALLERY} figcaption").first.inner_text()
     page.get_by_role("button", name="Later").click()
-    expect(page.locator("#strip figcaption").first).not_to_have_text(first, timeout=SOON)
+    expect(page.locator(f"{GALLERY} figcaption").first).not_to_have_text(first, timeout=SOON)
     pair = page.locator("#results [data-action=cell]").first
     truth, said, count = re.fullmatch(r"(.+) taken for (.+): (\d+)", pair.inner_text()).groups()
     pair.click()
-    expect(page.locator("#strip h3")).to_have_text(
+    expect(page.locator(f"{GALLERY} h3")).to_have_text(
         f"{truth} taken for {said}: {count} pictures", timeout=SOON
     )
-    expect(page.locator("#strip figure.lab-wrong")).to_have_count(min(int(count), 24))
+    expect(page.locator(f"{GALLERY} figure.lab-wrong")).to_have_count(min(int(count), 24))
     click_cell(page, truth, said)
-    expect(page.locator("#strip h3")).to_contain_text(f"{truth} taken for {said}")
+    expect(page.locator(f"{GALLERY} h3")).to_contain_text(f"{truth} taken for {said}")
 
     page.get_by_role("tab", name="Classify").click()
     page.locator("#picture input[type=file]").set_input_files(picture)
