@@ -254,6 +254,7 @@ def _head(lab: Lab, run: RunSummary, events: list[Event]) -> str:
         share = last["done"] / last["total"] if last["total"] else 0.0
         stage = text.STAGES.get(last["stage"], last["stage"])
         facts = [f"{escape(stage)}: {text.count(last['done'])} of {text.count(last['total'])}"]
+        facts += _time_left([e for e in progress if e["stage"] == last["stage"]])
     elif steps:
         facts.append(f"epoch {steps[-1]['epoch']}/{run.epochs}")
         facts.append(f"step {text.count(step)} of {text.count(total)}")
@@ -262,7 +263,7 @@ def _head(lab: Lab, run: RunSummary, events: list[Event]) -> str:
             facts.append(f"{text.count(rate)} images/s")
             batch = starts[-1]["config"]["recipe"]["batch_size"] if starts else 0
             if rate > 0 and step < total:
-                facts.append(f"{text.duration((total - step) * batch / rate)} left")
+                facts.append(text.LEFT.format(time=text.duration((total - step) * batch / rate)))
             elif step >= total:
                 facts.append(text.STAGES["evaluate"])
     if starts:
@@ -289,6 +290,15 @@ def _head(lab: Lab, run: RunSummary, events: list[Event]) -> str:
         f'aria-valuemin="0" aria-valuemax="100"><i style="width:{share * 100:.1f}%"></i></div>'
         f'<p class="lab-facts" aria-live="off">{" · ".join(facts)}</p>{reason}'
     )
+
+
+def _time_left(progress: list[Event]) -> list[str]:
+    """How long a stage goes on, judged by its last events; nothing while that can't be told."""
+    since, last = progress[-10:][0], progress[-1]
+    done, seconds = last["done"] - since["done"], last["time"] - since["time"]
+    if done <= 0 or seconds <= 0:
+        return []
+    return [text.LEFT.format(time=text.duration((last["total"] - last["done"]) * seconds / done))]
 
 
 def _actions(lab: Lab, run: RunSummary) -> str:

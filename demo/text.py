@@ -82,6 +82,7 @@ SURE_DELETE = "Really delete?"
 EXPORTS = {"csv": "Curves (CSV)", "json": "Settings (JSON)", "command": "Command"}
 IN_LINE = "number {place} in line"
 WAITED = "waited {time}"
+LEFT = "{time} left"
 QUEUED = "It waits in line and starts as soon as the device is free."
 PAUSING = "Pausing: it saves first."
 RESUMED = "It goes on, or waits in line for the device."

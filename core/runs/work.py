@@ -34,7 +34,7 @@ from core.training.trainer import DivergedError, Trainer
 EPOCH_SAVE_SECONDS = 60  # an epoch's end is saved if so long has passed since the last save
 POLL_SECONDS = 0.2  # between two looks whether a stop was asked for
 COMPILE_PATIENCE = 2  # seconds a stop waits for compiling to end by itself
-PROGRESS_SECONDS = 0.5
+PROGRESS_SECONDS = 1.0
 
 Listener = Callable[[Event], None]
 
@@ -176,7 +176,14 @@ class _Worker:
             return None
         state = _saved_state(self.folder)
         self.ranks.wait()
-        return Trainer(self.config, data, state, should_stop=self.should_stop, ranks=self.ranks)
+        return Trainer(
+            self.config,
+            data,
+            state,
+            should_stop=self.should_stop,
+            on_evaluate=lambda done, total: self.progress("evaluate", done, total),
+            ranks=self.ranks,
+        )
 
     def train(self, trainer: Trainer) -> None:
         """Log every event; save the state when it is time."""

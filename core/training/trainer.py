@@ -61,6 +61,7 @@ class Trainer:
         resume: a state to go on from.
         should_stop: asked at every step and every evaluation batch; `events()` ends soon after a
             yes, between two steps.
+        on_evaluate: told after every evaluation batch how many images are done, of how many.
 
     Raises:
         InputError: this recipe can't be run on this data.
@@ -73,11 +74,13 @@ class Trainer:
         resume: TrainingState | None = None,
         *,
         should_stop: Callable[[], bool] = lambda: False,
+        on_evaluate: Callable[[int, int], None] | None = None,
         device: torch.device | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self.config, self.recipe, self.data = config, config.recipe, data
         self.should_stop = should_stop
+        self.on_evaluate = on_evaluate
         self.ranks = ranks
         self.device = device or ranks.device(pick_device(config.device))
         prepare(self.device, resume.values["threads"] if resume else None)
@@ -386,6 +389,7 @@ class Trainer:
             dtype=dtype,
             mirror=mirror,
             should_stop=self.should_stop if alone else None,  # several stop together, between two steps
+            on_batch=self.on_evaluate,
         )
         return self.ranks.gather(logits)
 

@@ -169,6 +169,7 @@ def click_cell(page: Page, truth: str, said: str) -> None:
     page.mouse.click(*box)
 
 
+@pytest.mark.timeout(900)
 def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: str) -> None:
     page = open_page()
     start_training(page, epochs=60)
@@ -197,7 +198,7 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
 
     expect(page.locator("#live [data-part=s9] b")).not_to_be_empty(timeout=SOON)
     expect(page.locator("#live .lab-filters")).to_be_visible()
-    expect(status(page)).to_contain_text("finished", timeout=240_000)
+    expect(status(page)).to_contain_text("finished", timeout=400_000)
     page.wait_for_function("document.querySelector('#live [data-slot=map]').data[0].z.length === 60")
     seen_live = page.evaluate("document.querySelector('#live [data-slot=classes]').data.map(t => t.y.at(-1))")
     assert len(seen_live) == 10

@@ -189,6 +189,19 @@ def test_curves_of_several_runs_are_laid_over_one_another(lab: Lab) -> None:
         live.compare_runs(lab, ["../../etc"], "step")
 
 
+def test_decoding_and_evaluating_tell_how_long_they_go_on(lab: Lab) -> None:
+    folder = write_run(lab, steps=0)
+    lock = folder.lock()
+    with lock.acquire(), open(folder.events_file, "a") as file:
+        for second in range(4):
+            event = {"type": "progress", "time": 10.0 + second, "stage": "decode", "done": 1000 * second}
+            file.write(json.dumps(event | {"total": 60_000}) + "\n")
+        file.flush()
+        head = live.read_run(lab, {"source": RUN, "cursor": 0})["html"]["html-head"]
+    assert "Decoding pictures: 3,000 of 60,000 · 57 s left" in head
+    assert 'aria-valuenow="5"' in head
+
+
 def test_after_a_resume_the_page_draws_anew_without_the_void_steps(lab: Lab) -> None:
     folder = write_run(lab)
     cursor = live.read_run(lab, {"source": RUN, "cursor": 0})["cursor"]
