@@ -16,12 +16,10 @@ EPOCHS_INFO = "Passes over the training images."
 BATCH_INFO = "Images a step."
 RATE_INFO = "At its highest."
 SEED_INFO = "The same seed gives the same run."
-START, STOP, RUNS = "Start training", "Stop", "Runs"
-RUN_TO_SHOW = "Show"
+START = "Start training"
 NO_RUNS = "No training yet. Choose a network and press Start."
 STARTED = "Training has started. It goes on when you close this page."
 STOPPING = "Stopping: it saves first, so that it can be resumed."
-NOT_RUNNING = "This training is not running."
 LOOK_ONLY = "On this server you can look and classify. Training is for those who log in or run it at home."
 PRESET_NOTES = {
     "quick": "Something to see in a minute or two: few or small images.",
@@ -95,7 +93,7 @@ RUN_COLUMNS = {
 }  # fmt: skip
 FILTER_RUNS = "Filter"
 TICK_RUNS = "Tick runs to lay their curves over one another."
-COMPARE, AGAINST = "Compared", "Against"
+AGAINST = "Against"
 UNITS = {"step": "steps", "epoch": "epochs", "seconds": "seconds"}
 MAX_COMPARED = "At most {count} runs can be laid over one another."
 
@@ -107,7 +105,6 @@ NO_CHECKPOINTS = (
 PER_CLASS = "Accuracy of each class"
 NO_REPORT = "This network has not been tested yet. It is tested when its training is finished."
 COMPARE_WITH = "Compare with"
-NOTHING = "nothing"
 COURSE_REPORT = "course report"
 SHOW_COURSE_REPORT = "The course report's figures"
 ORDER, BY_CLASS, BY_ACCURACY = "Order", "by class", "by accuracy"
@@ -144,7 +141,6 @@ SEES = "What the network sees: {size} x {size} pixels"
 SURE = "{a}."
 UNSURE = "Unsure between {a} and {b}."
 NONE = "None of these: it does not look like anything the network was trained on."
-LOAD_FAILED = "This network can't be loaded: {reason}"
 BAD_PICTURE = "This file can't be used: {reason}."
 NO_PICTURE = "There is no picture."
 
