@@ -49,7 +49,13 @@ Event = dict[str, Any]
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer a number."""
+    """The loss, or a weight, is no longer a number."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"The loss is no longer a number at step {step}. "
+            "Try a lower learning rate (--lr), a tenth of this one to start with."
+        )
 
 
 class Trainer:
@@ -305,10 +311,7 @@ class Trainer:
             rate = (self.step - first) * self.recipe.batch_size / (time.monotonic() - since)
             for value in values:
                 if not math.isfinite(value):
-                    raise DivergedError(
-                        f"The loss is no longer a number at step {self._pending[0][0]}. "
-                        "Try a lower learning rate (--lr), a tenth of this one to start with."
-                    )
+                    raise DivergedError(self._pending[0][0])
                 step = self._pending.pop(0)[0]
                 yield _event(
                     "step",
@@ -324,6 +327,8 @@ class Trainer:
         """Close an epoch: training figures, and a test at the size that is trained at."""
         size = self.recipe.size_at(self.step - 1, self.steps_total)
         logits = self._predict(self._epoch_test.images, size, self.dtype)
+        if not logits.isfinite().all():  # the last step may have broken weights whose loss was still good
+            raise DivergedError(self.step)
         labels, classes = self._epoch_test.labels, self.data.classes
         predicted = logits.argmax(dim=1)
         matrix = confusion_matrix(predicted, labels, len(classes))
@@ -441,7 +446,11 @@ class Trainer:
         )
 
     def state(self) -> TrainingState:
-        """All that is needed to go on from here, copied to the CPU."""
+        """All that is needed to go on from here, copied to the CPU.
+
+        Raises:
+            DivergedError: something in it is no longer a number; it would be of no use.
+        """
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self._average is not None:
             tensors |= {f"average.{k}": v for k, v in self._average.state_dict().items()}
@@ -453,8 +462,11 @@ class Trainer:
         tensors["epoch.correct"] = self._correct
         for step, loss in self._pending:
             tensors[f"pending.{step}"] = loss
+        copies = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+        if not all(tensor.isfinite().all() for tensor in copies.values()):
+            raise DivergedError(self.step)
         return TrainingState(
-            {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()},
+            copies,
             {
                 "step": self.step,
                 "epoch": self.epoch,

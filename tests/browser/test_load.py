@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 from gradio_client import Client
+from playwright.sync_api import expect, sync_playwright
 
-from core.runs import RunFolder, read_events
+from core.runs import RunFolder, create_run, read_events
 from core.runs.log import settle
-from tests.browser.test_page import end_workers, free_port, start_app
+from tests.browser.test_page import CHROMIUM, FLAGS, end_workers, free_port, start_app
+from tests.conftest import make_config
 
 POLL = 0.5  # seconds, as the page does
 
@@ -168,3 +170,32 @@ def test_the_app_killed_at_ten_moments_finds_its_run_again(tmp_path: Path) -> No
         end_workers(runs)
     steps = steps_of(run)
     assert steps == list(range(steps[0], steps[-1] + 1, steps[0]))
+
+
+@pytest.mark.timing
+def test_the_page_opens_quickly_with_a_thousand_runs(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for number in range(1000):
+        run = RunFolder(runs / f"20260101-000000-simple-cnn-{number:04x}")
+        create_run(run, make_config())
+        status = {"type": "status", "time": 1.0, "status": "stopped", "reason": ""}
+        run.events_file.write_text(json.dumps(status) + "\n")
+    port = free_port()
+    app = start_app(port, runs)
+    try:
+        with sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            seconds = []
+            for _ in range(3):
+                page = chromium.new_page()
+                begin = time.monotonic()
+                page.goto(f"http://127.0.0.1:{port}")
+                expect(page.locator("#runs tbody tr")).to_have_count(1000, timeout=30_000)
+                seconds.append(time.monotonic() - begin)
+                page.close()
+            chromium.close()
+    finally:
+        app.terminate()
+        app.wait(10)
+    print(f"page and table of 1,000 runs: {seconds} s")
+    assert statistics.median(seconds) < 2

@@ -212,6 +212,16 @@ def test_a_loss_that_is_no_number_stops_with_advice(shapes: DataSet) -> None:
         list(Trainer(make_config(peak_lr=100.0, momentum=0.99), shapes).events())
 
 
+def test_a_state_that_is_no_number_is_never_given(shapes: DataSet) -> None:
+    """A step may break the weights while its own loss, taken before it, was still good."""
+    trainer = Trainer(make_config(), shapes)
+    trainer.state()
+    with torch.no_grad():
+        next(trainer.model.parameters())[0] = math.nan
+    with pytest.raises(DivergedError, match="lower learning rate"):
+        trainer.state()
+
+
 def test_a_damaged_state_is_refused(tmp_path: Path, shapes: DataSet) -> None:
     file = tmp_path / "resume.safetensors"
     save_state(file, TrainingState({"a": torch.zeros(3)}, {"step": 1}))
