@@ -8,13 +8,14 @@ const ticked = new Set();
 let stamp = 0;
 let sort = { key: 'created', down: true };
 const COLUMNS = [...element.querySelectorAll('[data-sort]')].map((button) => button.dataset.sort);
+const WHEN = new Intl.DateTimeFormat([], { dateStyle: 'short', timeStyle: 'short' }); // costly to make
 
 function cellText(row, key) {
   const value = row[key];
   if (key === 'accuracy') return value === null ? '–' : `${(value * 100).toFixed(1)} %`;
   if (key === 'seconds') return value >= 3600 ? `${Math.floor(value / 3600)} h ${Math.floor(value % 3600 / 60)} min`
     : value >= 60 ? `${Math.floor(value / 60)} min` : `${value} s`;
-  if (key === 'created') return value ? new Date(value * 1000).toLocaleString([], { dateStyle: 'short', timeStyle: 'short' }) : '';
+  if (key === 'created') return value ? WHEN.format(value * 1000) : '';
   return key === 'status' ? row.words : value;
 }
 
@@ -38,6 +39,7 @@ function line(row) {
 function draw() {
   const wanted = element.querySelector('input[type=search]').value.toLowerCase().split(/\s+/).filter(Boolean);
   const shown = [...rows.values()].filter((row) => {
+    if (!wanted.length) return true;
     const all = `${row.id} ${COLUMNS.map((key) => cellText(row, key)).join(' ')}`.toLowerCase();
     return wanted.every((word) => all.includes(word));
   });
