@@ -343,7 +343,7 @@ def _samples(folder: RunFolder, events: list[Event]) -> str:
         return ""
     said = _said(folder, epochs[-1], starts[-1]) if epochs else {}
     return "<div class='lab-strip'>" + "".join(
-        f'<figure class="lab-picture"><img src="{_png_url(tile)}" alt=""><figcaption>{text.TRUTH} '
+        f'<figure class="lab-picture"><img src="{png_url(tile)}" alt=""><figcaption>{text.TRUTH} '
         f'<b>{escape(classes[label])}</b><br><span data-part="s{i}">{said.get(f"s{i}", "–")}</span>'
         "</figcaption></figure>"
         for i, (tile, label) in enumerate(zip(tiles, labels, strict=True))
@@ -378,7 +378,8 @@ def _filters(folder: RunFolder) -> str:
     )
 
 
-def _png_url(image: Image.Image) -> str:
+def png_url(image: Image.Image) -> str:
+    """A picture as an address that holds it."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

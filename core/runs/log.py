@@ -3,11 +3,17 @@
 import contextlib
 import json
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 Event = dict[str, Any]
+
+
+def status_event(status: str, reason: str = "") -> Event:
+    """A `status` event of now."""
+    return {"type": "status", "time": time.time(), "status": status, "reason": reason}
 
 
 class EventLog:

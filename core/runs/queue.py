@@ -18,7 +18,7 @@ from core import InputError
 from core.device import pick_device
 from core.files import write_json
 from core.runs.folder import LOCK_SECONDS, RunFolder, summarise
-from core.runs.log import EventLog
+from core.runs.log import EventLog, status_event
 from core.runs.worker import forget_request, launch, request_stop
 from core.training.recipe import TrainConfig
 
@@ -49,7 +49,7 @@ def enqueue(run: RunFolder, data_dir: Path) -> None:
         if run.is_busy():
             return
         with _log(run) as log:
-            log.write(_status("queued"))
+            log.write(status_event("queued"))
         forget_request(run)
         now = time.time()
         write_json(run.queued_file, {"place": now, "since": now})
@@ -114,7 +114,7 @@ def pause_or_stop(run: RunFolder, action: Literal["pause", "stop"]) -> None:
             started = run.resume_file.exists()
             ended = ("paused" if action == "pause" else "stopped") if started else "cancelled"
             with _log(run) as log:
-                log.write(_status(ended))
+                log.write(status_event(ended))
             run.queued_file.unlink(missing_ok=True)
         elif run.is_busy():
             request_stop(run, action)
@@ -175,7 +175,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}
-
-
-def _status(status: str) -> dict[str, Any]:
-    return {"type": "status", "time": time.time(), "status": status, "reason": ""}

@@ -23,7 +23,7 @@ from core.data import load_data
 from core.files import replace_atomically, save_tensors, write_json
 from core.runs.folder import LOCK_SECONDS, RunFolder
 from core.runs.glimpse import filter_sheet, side_by_side
-from core.runs.log import Event, EventLog
+from core.runs.log import Event, EventLog, status_event
 from core.runs.queue import device_lock, start_next
 from core.runs.worker import asked_to, forget_request
 from core.training.distributed import ALONE, Ranks
@@ -135,7 +135,7 @@ class _Worker:
     def run(self, data_dir: Path, launched: bool = False) -> str:
         if not launched:
             forget_request(self.folder)
-        self.tell(_status("running", "preparing") | self.waited())
+        self.tell(status_event("running", "preparing") | self.waited())
         self.folder.queued_file.unlink(missing_ok=True)
         self.folder.launched_file.unlink(missing_ok=True)
         try:
@@ -234,7 +234,7 @@ class _Worker:
             save_state(self.folder.resume_file, trainer.state())
             save_checkpoint(self.folder.model_file, trainer.weights(), trainer.checkpoint_info())
         except OSError as error:
-            self.tell(_status("running", f"could not save: {error.strerror}; the last save is kept"))
+            self.tell(status_event("running", f"could not save: {error.strerror}; the last save is kept"))
         self._saved = time.monotonic()
 
     def finish(self, trainer: Trainer) -> None:
@@ -253,7 +253,7 @@ class _Worker:
 
     def end(self, status: str, reason: str = "") -> str:
         try:
-            self.tell(_status(status, reason))
+            self.tell(status_event(status, reason))
         except OSError:  # a full disk; the worker's output says it, if anything can
             print(reason, flush=True)
         return status
@@ -302,7 +302,3 @@ class _Worker:
         finally:
             for number, old in before.items():
                 signal.signal(number, old)
-
-
-def _status(status: str, reason: str = "") -> Event:
-    return {"type": "status", "time": time.time(), "status": status, "reason": reason}

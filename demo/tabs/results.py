@@ -1,6 +1,5 @@
 """The Results tab: how good a network is, class by class, and the pictures behind every number."""
 
-import base64
 import csv
 import io
 from html import escape
@@ -18,6 +17,7 @@ from core.data.cifar10 import CLASSES
 from core.evaluation import Report, mcnemar
 from demo import charts, text
 from demo.lab import DataJob, Lab
+from demo.live import png_url
 from demo.plot_view import PlotView
 from demo.predictions import Predictions, compute_predictions, stored_predictions
 from demo.tabs.train import told
@@ -260,9 +260,7 @@ def _short(info: CheckpointInfo) -> str:
 
 
 def _data_url(pixels: Tensor) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return png_url(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
 
 
 def _note(name: str, sentence: str) -> dict[str, Any]:
