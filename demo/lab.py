@@ -14,7 +14,7 @@ from core.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, read_in
 from core.cli import CHECKPOINTS
 from core.data import NAMED_SOURCES, Progress, cifar10, load_data, source_title
 from core.models import MODELS
-from core.runs import RunFolder, find_run, list_runs, start_next
+from core.runs import RunFolder, RunSummary, find_run, list_runs, start_next
 from demo import text
 from demo.uploads import Uploads
 
@@ -93,13 +93,13 @@ class Lab:
             raise InputError(text.NO_DATA)
         return self.sources[title]
 
-    def checkpoints(self) -> dict[str, str]:
+    def checkpoints(self, runs: list[RunSummary] | None = None) -> dict[str, str]:
         """Names of all trained networks: name -> what is shown. Shipped ones first, then runs."""
         found = {}
         for path in sorted(CHECKPOINTS.glob("*.safetensors")):
             if path.stem in MODELS:
                 found[path.stem] = f"{MODELS[path.stem].title} (shipped)"
-        for run in list_runs(self.runs_dir):
+        for run in list_runs(self.runs_dir) if runs is None else runs:
             if RunFolder(self.runs_dir / run.id).model_file.is_file() and run.model in MODELS:
                 found[run.id] = f"{MODELS[run.model].title} · {run.data} · {run.preset} · {run.id[:15]}"
         return found

@@ -84,8 +84,9 @@ def build_page(lab: Lab) -> gr.Blocks:
             answered = classify.build(lab)
 
         def on_load() -> tuple[Any, ...]:
-            newest = train.newest_run(lab)
-            networks = results.checkpoint_choices(lab)
+            runs = list_runs(lab.runs_dir)
+            newest = train.newest_run(runs)
+            networks = results.checkpoint_choices(lab, runs)
             first = networks[0][1] if networks else None
             return (
                 show_run(newest),

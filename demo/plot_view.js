@@ -113,14 +113,19 @@ function append(name, traces) {
   follow(name);
 }
 
-async function show(answer) {
+// Stops as soon as there is something newer to show.
+async function show(answer, mine) {
   for (const [name, markup] of Object.entries(answer.html || {}))
     if (slots[name] && slots[name].markup !== markup) slots[name].innerHTML = slots[name].markup = markup;
   for (const [name, markup] of Object.entries(answer.parts || {})) {
     const part = element.querySelector(`[data-part="${name}"]`);
     if (part) part.innerHTML = markup;
   }
-  for (const [name, figure] of Object.entries(answer.figures || {})) await draw(name, figure);
+  for (const [name, figure] of Object.entries(answer.figures || {})) {
+    if (mine !== generation) return;
+    await draw(name, figure);
+  }
+  if (mine !== generation) return;
   for (const [name, traces] of Object.entries(answer.append || {})) append(name, traces);
 }
 
@@ -134,18 +139,23 @@ function later(milliseconds) {
 }
 
 async function tick() {
+  const mine = generation;
   if (!source || !element.isConnected) return;
   if (!visible()) return later(HIDDEN_PAUSE);
-  const mine = generation;
+  let answer = null;
   try {
-    const answer = await server.read({ source, cursor });
+    answer = await server.read({ source, cursor });
+    if (mine !== generation) return;
+    await show(answer, mine);
     if (mine !== generation) return;
     cursor = answer.cursor;
-    await show(answer);
-    later(answer.wait * 1000);
   } catch (error) {
-    if (mine === generation) later(RETRY);
+    if (mine !== generation) return;
+    if (answer) cursor = 0; // how much of it was drawn is not known: draw all again
+    console.warn(error);
+    return later(RETRY);
   }
+  later(answer.wait * 1000);
 }
 
 async function take() {
@@ -154,7 +164,7 @@ async function take() {
   clearTimeout(timer);
   await loaded;
   if (mine !== generation) return;
-  await show(value);
+  await show(value, mine);
   if (mine !== generation) return;
   source = value.source || null;
   cursor = 0;
@@ -196,10 +206,17 @@ element.addEventListener('input', ({ target }) => {
   if (target.dataset.tool === 'follow') follow(name);
 });
 
-const loaded = new Promise((resolve) => {
-  const look = () => (window.Plotly ? resolve() : setTimeout(look, 30));
-  look();
-});
+// Plotly is large: it comes once, after what can be used without it.
+function load() {
+  return new Promise((resolve) => {
+    const script = document.createElement('script');
+    script.src = document.querySelector('meta[name=plotly]').content;
+    script.onload = resolve;
+    const add = () => document.head.append(script);
+    window.requestIdleCallback ? requestIdleCallback(add, { timeout: 1500 }) : setTimeout(add, 200);
+  });
+}
+const loaded = (window.plotlyLoaded ??= load());
 
 // A chart drawn in a hidden tab has no size yet; it takes its own as soon as it can be seen.
 const resized = new ResizeObserver((entries) => {

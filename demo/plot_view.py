@@ -19,7 +19,8 @@ _TOOLS = f"""<div class="lab-tools">
 <label><input type="checkbox" data-tool="log"> {text.LOG_AXIS}</label>
 <label><input type="checkbox" data-tool="follow" checked> {text.FOLLOW}</label></div>"""
 
-HEAD = f'<script src="/gradio_api/file={PLOTLY_JS.as_posix()}" defer></script>'
+# Only named here; the first PlotView runs it when the page can be used.
+HEAD = f'<meta name="plotly" content="/gradio_api/file={PLOTLY_JS.as_posix()}">'
 
 
 class PlotView(gr.HTML):

@@ -5,7 +5,9 @@ const body = element.querySelector('tbody');
 const rows = new Map(); // id -> row
 const lines = new Map(); // id -> <tr>
 const ticked = new Set();
+const FIRST = 60; // rows drawn at once; the rest follows in pieces, so that the page can be used meanwhile
 let stamp = 0;
+let drawing = 0; // number of the last drawing
 let sort = { key: 'created', down: true };
 const COLUMNS = [...element.querySelectorAll('[data-sort]')].map((button) => button.dataset.sort);
 const WHEN = new Intl.DateTimeFormat([], { dateStyle: 'short', timeStyle: 'short' }); // costly to make
@@ -21,6 +23,7 @@ function cellText(row, key) {
 
 function line(row) {
   let tr = lines.get(row.id);
+  if (tr?.row === row) return tr;
   if (!tr) {
     tr = document.createElement('tr');
     tr.tabIndex = 0;
@@ -33,7 +36,23 @@ function line(row) {
     tr.cells[i + 1].textContent = cellText(row, key);
     if (key === 'status') tr.cells[i + 1].className = `lab-${row.status}`;
   });
+  tr.row = row;
+  tr.classList.toggle('lab-shown', row.id === props.value?.shown);
   return tr;
+}
+
+// Bring the table's body to these rows, a piece at a time.
+function fill(shown, mine, from = 0) {
+  if (mine !== drawing) return;
+  const to = from ? from + 4 * FIRST : FIRST;
+  const focused = document.activeElement;
+  for (const [i, row] of shown.slice(from, to).entries()) {
+    const tr = line(row);
+    if (body.children[from + i] !== tr) body.insertBefore(tr, body.children[from + i] ?? null);
+  }
+  if (to < shown.length) setTimeout(fill, 0, shown, mine, to);
+  else while (body.children.length > shown.length) body.lastElementChild.remove();
+  if (focused !== document.activeElement && body.contains(focused)) focused.focus();
 }
 
 function draw() {
@@ -48,13 +67,7 @@ function draw() {
     const [x, y] = [a[sort.key] ?? -1, b[sort.key] ?? -1];
     return sign * (x < y ? -1 : x > y ? 1 : 0) || (a.id < b.id ? 1 : -1);
   });
-  const now = shown.map((row) => lines.get(row.id));
-  if (now.length !== body.children.length || now.some((tr, i) => tr !== body.children[i])) {
-    const focused = document.activeElement;
-    body.replaceChildren(...now);
-    if (body.contains(focused)) focused.focus();
-  }
-  for (const tr of now) tr.classList.toggle('lab-shown', tr.dataset.run === props.value?.shown);
+  fill(shown, ++drawing);
   for (const button of element.querySelectorAll('[data-sort]'))
     button.parentElement.ariaSort = button.dataset.sort === sort.key ? (sort.down ? 'descending' : 'ascending') : 'none';
   element.classList.toggle('lab-no-runs', rows.size === 0);
@@ -68,7 +81,7 @@ async function tick() {
       const answer = await server.rows({ stamp });
       ({ stamp, wait } = answer);
       if (answer.ids) {
-        for (const row of answer.rows) { rows.set(row.id, row); line(row); }
+        for (const row of answer.rows) rows.set(row.id, row);
         const there = new Set(answer.ids);
         for (const id of [...rows.keys()]) if (!there.has(id)) { rows.delete(id); lines.delete(id); ticked.delete(id); }
         draw();
@@ -97,6 +110,8 @@ element.addEventListener('keydown', (event) => {
 });
 
 element.querySelector('input[type=search]').addEventListener('input', draw);
-watch('value', draw);
+watch('value', () => {
+  for (const tr of lines.values()) tr.classList.toggle('lab-shown', tr.dataset.run === props.value?.shown);
+});
 draw();
 tick();

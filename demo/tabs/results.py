@@ -15,6 +15,7 @@ from core.checkpoint import CheckpointInfo
 from core.data import DataSet
 from core.data.cifar10 import CLASSES
 from core.evaluation import Report, mcnemar
+from core.runs import RunSummary
 from demo import charts, text
 from demo.lab import DataJob, Lab
 from demo.live import png_url
@@ -381,6 +382,6 @@ def _asked(
     return None, None, 1
 
 
-def checkpoint_choices(lab: Lab) -> list[tuple[str, str]]:
+def checkpoint_choices(lab: Lab, runs: list[RunSummary] | None = None) -> list[tuple[str, str]]:
     """All trained networks as (what is shown, name)."""
-    return [(label, name) for name, label in lab.checkpoints().items()]
+    return [(label, name) for name, label in lab.checkpoints(runs).items()]

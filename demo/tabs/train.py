@@ -11,6 +11,7 @@ from core import InputError
 from core.models import MODELS
 from core.runs import (
     RunFolder,
+    RunSummary,
     create_run,
     delete,
     enqueue,
@@ -99,9 +100,9 @@ def _require_training(lab: Lab) -> None:
         raise InputError(text.LOOK_ONLY)
 
 
-def newest_run(lab: Lab) -> str | None:
+def newest_run(runs: list[RunSummary]) -> str | None:
     """The run to show first: the newest that can be read."""
-    return next((run.id for run in list_runs(lab.runs_dir) if run.status != "unreadable"), None)
+    return next((run.id for run in runs if run.status != "unreadable"), None)
 
 
 def build(lab: Lab) -> dict[str, gr.components.Component]:
@@ -186,7 +187,7 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
                 elem_id="live",
             )
     table = RunTable(rows, elem_id="runs")
-    with gr.Column(visible=False) as compared:
+    with gr.Column(elem_classes="lab-compared"):  # hidden by style while there is nothing to compare
         unit = gr.Radio(
             [(words, name) for name, words in text.UNITS.items()],
             value="epoch",
@@ -230,7 +231,7 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         if pressed.action in words:
             gr.Info(words[pressed.action])
         if pressed.action == "delete":
-            newest = newest_run(lab)
+            newest = newest_run(list_runs(lab.runs_dir))
             return {live: show_run(newest), table: {"shown": newest}}
         return {live: gr.skip()}
 
@@ -246,7 +247,6 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         return {
             ticked: ids,
             overlay: told(compare_runs, lab, ids, against),
-            compared: gr.Column(visible=bool(ids)),
         }
 
     def on_unit(ids: list[str], against: str) -> dict[str, Any]:
@@ -302,7 +302,7 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
     fields = [network, data, preset, epochs, batch, rate, seed]
     start.click(on_start, fields, [live, table], **private)
     live.click(on_press, None, [live, table, *fields], **private)
-    shown = [live, table, ticked, overlay, compared]
+    shown = [live, table, ticked, overlay]
     table.click(on_table, [unit], shown, trigger_mode="always_last", **private)  # ticks come quickly
     unit.input(on_unit, [ticked, unit], [overlay], **private)
     data.change(on_data, [data], [note, download, about, remove], **private)
