@@ -33,6 +33,11 @@ class DataJob:
     data: Any = None
     error: str | None = None
     finished: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Cancelled(Exception):
+    """Whoever asked for a job wants it no longer."""
 
 
 class Lab:
@@ -59,7 +64,9 @@ class Lab:
                 self._given = {self.first_source: str(Path(data).absolute()), **self._given}
         self._lock = threading.Lock()
         self._models: OrderedDict[tuple[Path, int], Checkpoint] = OrderedDict()
-        self._jobs: OrderedDict[str, DataJob] = OrderedDict()
+        self._loads: OrderedDict[str, DataJob] = OrderedDict()
+        self._jobs: dict[str, DataJob] = {}
+        self.evaluating = threading.Lock()  # one evaluation at a time; each takes all processors
 
     def watch_queue(self) -> None:
         """Start waiting runs whenever their device is free, for as long as the app runs."""
@@ -136,26 +143,44 @@ class Lab:
         """Start loading a set of images, or find the loading already under way."""
         source = self.source(title)
         with self._lock:
-            job = self._jobs.get(title)
+            job = self._loads.get(title)
             if job is None or job.error is not None:
-                job = self._jobs[title] = self.in_background(
+                job = self._loads[title] = self.in_background(
                     lambda told: load_data(source, data_dir=self.data_dir, progress=told)
                 )
-            self._jobs.move_to_end(title)
-            for old in [t for t, j in self._jobs.items() if j.data is not None][:-MAX_LOADED_DATA]:
-                del self._jobs[old]
+            self._loads.move_to_end(title)
+            for old in [t for t, j in self._loads.items() if j.data is not None][:-MAX_LOADED_DATA]:
+                del self._loads[old]
             return job
+
+    def shared_job(self, key: str, work: Callable[[Progress], Any]) -> DataJob:
+        """Start work, or find the same already under way."""
+        with self._lock:
+            self._jobs = {k: job for k, job in self._jobs.items() if not job.finished.is_set()}
+            if key not in self._jobs:
+                self._jobs[key] = self.in_background(work)
+            return self._jobs[key]
+
+    def cancel(self, key: str) -> None:
+        """End a shared job at its next sign of progress; nothing if there is none."""
+        with self._lock:
+            if key in self._jobs:
+                self._jobs[key].cancelled.set()
 
     def _run(self, load: Callable[[Progress], Any], job: DataJob) -> None:
         def progress(stage: str, done: int, total: int) -> None:
             job.stage, job.done, job.total = stage, done, total
+            if job.cancelled.is_set():
+                raise Cancelled
 
         try:
             job.data = load(progress)
         except InputError as error:
             job.error = str(error)
+        except Cancelled:
+            job.error = text.CANCELLED
         except Exception as error:
-            job.error = f"The data can't be loaded ({type(error).__name__})."
+            job.error = text.JOB_FAILED.format(kind=type(error).__name__)
         finally:
             job.finished.set()
 

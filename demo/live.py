@@ -18,6 +18,7 @@ from core.runs.folder import ENDED
 from core.runs.log import Event, settle
 from demo import charts, text
 from demo.lab import Lab
+from demo.markup import png_url, progress_bar
 
 CHART_POINTS = 1500  # of a curve when a run is opened; a screen has no more
 SPEED_POINTS = 400
@@ -286,8 +287,7 @@ def _head(lab: Lab, run: RunSummary, events: list[Event]) -> str:
         f'<div class="lab-head"><strong>{name}</strong>'
         f'<span class="lab-status lab-{escape(run.status)}">{SYMBOLS.get(run.status, "◦")} '
         f"{escape(text.STATUS.get(run.status, run.status))}</span></div>"
-        f'<div class="lab-progress" role="progressbar" aria-valuenow="{share * 100:.0f}" '
-        f'aria-valuemin="0" aria-valuemax="100"><i style="width:{share * 100:.1f}%"></i></div>'
+        f"{progress_bar(share)}"
         f'<p class="lab-facts" aria-live="off">{" · ".join(facts)}</p>{reason}'
     )
 
@@ -376,10 +376,3 @@ def _filters(folder: RunFolder) -> str:
         f'<img class="lab-filters" style="width:{min(width * 8, 480)}px" alt="{note}" '
         f'src="data:image/png;base64,{url}"><p class="lab-note">{note}</p>'
     )
-
-
-def png_url(image: Image.Image) -> str:
-    """A picture as an address that holds it."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

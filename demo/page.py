@@ -11,6 +11,7 @@ from demo import text
 from demo.lab import Lab
 from demo.live import show_run
 from demo.plot_view import HEAD, PLOTLY_JS
+from demo.report_view import show_results
 from demo.tabs import classify, results, train
 from demo.tabs.train import told
 
@@ -94,7 +95,8 @@ def build_page(lab: Lab) -> gr.Blocks:
                 gr.Dropdown(choices=list(lab.sources)),
                 gr.Dropdown(choices=networks, value=first),
                 gr.Dropdown(choices=networks, value=None),
-                results.show_results(lab, first),
+                gr.Dropdown(choices=results.data_choices(lab, first), value=""),
+                show_results(lab, first),
                 gr.Dropdown(choices=networks, value=first),
                 classify.show_answer(lab, None, first),
             )
@@ -115,6 +117,7 @@ def build_page(lab: Lab) -> gr.Blocks:
                 trained["data"],
                 shown["choice"],
                 shown["other"],
+                shown["data"],
                 shown["view"],
                 answered["choice"],
                 answered["answer"],

@@ -1,5 +1,6 @@
 // The page's half of PlotView: draws figures into slots that stay, and follows a source on its own clock.
 // value: {key, figures: {slot: figure}, html: {slot: markup}, source: name to follow, or null}
+// A <dialog> in markup is opened at once, and gone when it is closed; [data-close] in it closes it.
 // server.read({source, cursor}) answers {cursor, wait, figures?, html?, parts?: {name: markup of [data-part=name]},
 //   append?: {slot: {trace: {x, y, ...}}}}
 
@@ -116,7 +117,12 @@ function append(name, traces) {
 // Stops as soon as there is something newer to show.
 async function show(answer, mine) {
   for (const [name, markup] of Object.entries(answer.html || {}))
-    if (slots[name] && slots[name].markup !== markup) slots[name].innerHTML = slots[name].markup = markup;
+    if (slots[name] && slots[name].markup !== markup) {
+      slots[name].innerHTML = slots[name].markup = markup;
+      const dialog = slots[name].querySelector('dialog');
+      dialog?.addEventListener('close', () => { slots[name].innerHTML = slots[name].markup = ''; });
+      dialog?.showModal();
+    }
   for (const [name, markup] of Object.entries(answer.parts || {})) {
     const part = element.querySelector(`[data-part="${name}"]`);
     if (part) part.innerHTML = markup;
@@ -172,6 +178,7 @@ async function take() {
 }
 
 element.addEventListener('click', async (event) => {
+  if (event.target.matches('dialog') || event.target.closest('[data-close]')) return event.target.closest('dialog').close();
   const button = event.target.closest('button');
   if (!button || !element.contains(button)) return;
   const { action, sure, export: what } = button.dataset;

@@ -131,6 +131,25 @@ REPORT_EXPORTS = {"report-json": "Report (JSON)", "report-csv": "Classes (CSV)"}
 SHOW_PICTURES = "Show the test pictures"
 STRIP_NEEDS_DATA = "The pictures of '{name}' are not on this machine; the numbers don't need them."
 TRUTH, PREDICTION = "truth", "said"
+TESTED_ON, ITS_OWN = "Test pictures of", "{data} (its own)"
+NOT_EVALUATED = "Not tested on the pictures of '{data}' yet."
+EVALUATE, CANCEL, CANCELLED = "Test it now", "Cancel", "Cancelled."
+OTHER_CLASSES = "The classes of '{data}' are not those the network knows."
+NO_TEST_IMAGES = "'{data}' has no test images."
+JOB_FAILED = "This could not be done ({kind})."
+ONLY_BUTTONS = "Only {name} right: {count}"
+ONLY_FIRST = "{count} pictures that only the first network gets right"
+ONLY_SECOND = "{count} pictures that only the second network gets right"
+ASK_BOTH = "Ask both about the same pictures"
+OTHER_NETWORK, DIFFERENCE_HEAD = "The other", "Difference"
+LOOK_CLOSER = "Look closer at test picture {index}"
+SPEAKS_FOR = "what speaks for {label}"
+HEAT_NOTE = "Bright: where the network finds what speaks for the class (Grad-CAM). Dark: what it ignores."
+CLOSE = "Close"
+COSTS = "What it costs"
+COST_HEADS = ("Network", "Parameters", "File", "Multiply-adds an image", "Images a second here")
+MEASURE = "Measure the speed"
+MEASURED_NOTE = "Speed: batches of {batch} on this server, now, beside whatever else it does."
 CLASS, COUNT = "Class", "Test pictures"
 
 # Classify
@@ -159,6 +178,11 @@ def duration(seconds: float) -> str:
     if minutes >= 10:
         return f"{minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def size(bytes_: int) -> str:
+    """Bytes in MB: '44.7 MB'."""
+    return f"{bytes_ / 1e6:.1f} MB"
 
 
 def count(number: float) -> str:

@@ -1,6 +1,7 @@
 """How good a network is: logits of a whole set, the report made from them, calibration."""
 
 from core.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_table
+from core.evaluation.footprint import footprint, images_per_second
 from core.evaluation.predict import Interrupted, predict
 from core.evaluation.report import Report, evaluate_checkpoint, make_report
 from core.evaluation.significance import mcnemar, wilson_interval
@@ -11,6 +12,8 @@ __all__ = [
     "evaluate_checkpoint",
     "expected_calibration_error",
     "fit_temperature",
+    "footprint",
+    "images_per_second",
     "make_report",
     "mcnemar",
     "predict",

@@ -1,7 +1,5 @@
 """The Classify tab: a picture goes in, what the network takes it for comes out."""
 
-import base64
-import io
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,9 @@ from core import InputError
 from core.data.pictures import PictureError, read_picture, to_pixels
 from core.inference import Answer, classify
 from demo import text
-from demo.charts import NETWORK_COLOURS
+from demo.charts import NETWORK_COLOURS, SECOND
 from demo.lab import Lab
+from demo.markup import as_image, bars, png_url
 from demo.tabs.results import checkpoint_choices
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"  # drawn by examples/draw.py
@@ -75,21 +74,12 @@ def show_answer(lab: Lab, path: str | None, name: str | None) -> str:
     (first, _), (second, _) = answer.predictions[:2]
     sentence = {"sure": text.SURE, "unsure": text.UNSURE, "none": text.NONE}[answer.verdict]
     verdict = escape(sentence.format(a=first, b=second))
-    colour = NETWORK_COLOURS.get(info.model, "#777")
-    bars = "".join(
-        f'<li><span class="lab-class">{escape(label)}</span>'
-        f'<span class="lab-bar"><i style="width:{p * 100:.1f}%;background:{colour}"></i></span>'
-        f'<span class="lab-number">{text.percent(p)}</span></li>'
-        for label, p in answer.predictions[:TOP]
-    )
-    seen = Image.fromarray(to_pixels(image, info.image_size).permute(1, 2, 0).numpy())
-    buffer = io.BytesIO()
-    seen.save(buffer, "PNG")
-    url = base64.b64encode(buffer.getvalue()).decode()
+    rows = bars(answer.predictions[:TOP], NETWORK_COLOURS.get(info.model, SECOND))
+    seen = png_url(as_image(to_pixels(image, info.image_size)))
     caption = escape(text.SEES.format(size=info.image_size))
     return (
-        f'<p class="lab-verdict" role="status">{verdict}</p><ol class="lab-bars">{bars}</ol>'
-        f'<figure class="lab-sees"><img src="data:image/png;base64,{url}" alt="{caption}">'
+        f'<p class="lab-verdict" role="status">{verdict}</p>{rows}'
+        f'<figure class="lab-sees"><img src="{seen}" alt="{caption}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 

@@ -2,34 +2,24 @@
 
 import csv
 import io
+from collections.abc import Iterator
 from html import escape
 from typing import Any, Literal
 
 import gradio as gr
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor
 
 from core import InputError
-from core.checkpoint import CheckpointInfo
 from core.data import DataSet
-from core.data.cifar10 import CLASSES
-from core.evaluation import Report, mcnemar
+from core.evaluation import images_per_second
 from core.runs import RunSummary
-from demo import charts, text
+from demo import text
+from demo.evaluations import Predictions, evaluate_in_background, job_key, report_of, stored_predictions
+from demo.gallery import Look, close_look, gallery
 from demo.lab import DataJob, Lab
-from demo.live import png_url
+from demo.markup import button, progress_bar
 from demo.plot_view import PlotView
-from demo.predictions import Predictions, compute_predictions, stored_predictions
-from demo.tabs.train import told
-
-PAGE_PICTURES = 24
-CLOSE = 0.0005  # a probability below is shown as this
-# Accuracy of each class in the course report this project began with, in percent, in CIFAR-10's order.
-COURSE_REPORT = {
-    "resnet18": (93, 100, 78, 74, 95, 90, 98, 100, 93, 96),
-    "densenet121_k12": (96, 96, 89, 80, 94, 91, 92, 93, 98, 96),
-}
+from demo.report_view import SLOTS, change, costs_table, only_a_sentence, show_results
 
 
 class Pressed(BaseModel):
@@ -39,7 +29,10 @@ class Pressed(BaseModel):
 
     truth: str | None = Field(None, max_length=500)
     prediction: str | None = Field(None, max_length=500)
-    action: Literal["cell", "all", "back", "on"] | None = None
+    action: (
+        Literal["cell", "all", "back", "on", "first", "second", "picture", "evaluate", "cancel", "measure"]
+        | None
+    ) = None
     source: str | None = Field(None, max_length=1100)
 
 
@@ -50,59 +43,6 @@ class ExportRequest(BaseModel):
 
     source: str = Field(max_length=60)
     what: Literal["report-json", "report-csv"]
-
-
-def report_of(lab: Lab, name: str) -> Report | None:
-    """The figures of a checkpoint on the test images it was tested on; None where it was not."""
-    try:
-        return Report.model_validate(lab.info(name).metrics)
-    except ValidationError:
-        return None
-
-
-def show_results(
-    lab: Lab,
-    name: str | None,
-    other: str | None = None,
-    order: str = "class",
-    marks: bool = True,
-    shares: bool = False,
-) -> dict[str, Any]:
-    """All numbers of one checkpoint, beside those of a second one if there is one."""
-    if not name:
-        return _only(text.NO_CHECKPOINTS)
-    try:
-        info, report = lab.info(name), report_of(lab, name)
-    except InputError as error:
-        return _only(str(error))
-    if report is None:
-        return _only(text.NO_REPORT)
-    networks = [(_short(info), info.model, report)]
-    if other and other != name:
-        second, theirs = lab.info(other), report_of(lab, other)
-        if theirs is not None and second.classes == info.classes:
-            networks.append((_short(second), second.model, theirs))
-    classes = list(info.classes)
-    if order == "accuracy":
-        classes.sort(key=lambda c: report.per_class_accuracy.get(c) or 0)
-    known = COURSE_REPORT.get(info.model) if marks and tuple(info.classes) == CLASSES else None
-    course = {c: share / 100 for c, share in zip(CLASSES, known, strict=True)} if known else None
-    return {
-        "key": name,
-        "html": {
-            "html-head": _headline(lab, name, other, info, networks),
-            "html-table": _table(report, classes),
-            "html-confused": _confused(report),
-            "html-gallery": f'<p class="lab-note">{escape(text.CONFUSION_NOTE)}</p>',
-        },
-        "figures": {
-            "per-class": charts.per_class_figure(name, networks, classes, course),
-            "confusion": charts.confusion_figure(name, info.classes, report.confusion_matrix, shares),
-            "calibration": charts.calibration_figure(name, info.model, report)
-            if report.reliability
-            else {"data": [], "layout": {}},
-        },
-    }
 
 
 def export_report(lab: Lab, request: Any) -> dict[str, str]:
@@ -126,151 +66,37 @@ def export_report(lab: Lab, request: Any) -> dict[str, str]:
     return {"name": f"{asked.source}-classes.csv", "text": out.getvalue()}
 
 
-def gallery(
-    classes: list[str],
-    data: DataSet,
-    said: Predictions,
-    truth: int | None,
-    prediction: int | None,
-    page: int,
-) -> str:
-    """Markup of one page of the pictures of a cell, a row, or all; the surest mistakes first."""
-    chosen = said.mistakes_first(truth, prediction)
-    pages = max(-(-len(chosen) // PAGE_PICTURES), 1)
-    page = min(max(page, 1), pages)
-    shown = chosen[(page - 1) * PAGE_PICTURES : page * PAGE_PICTURES]
-    count = text.count(len(chosen))
-    if truth is None:
-        title = text.ALL_TITLE.format(count=count)
-    elif prediction is None:
-        title = text.ROW_TITLE.format(truth=classes[truth], count=count)
-    else:
-        title = text.CELL_TITLE.format(truth=classes[truth], prediction=classes[prediction], count=count)
-    figures = []
-    for index in shown.tolist():
-        label, guess = int(said.labels[index]), int(said.predicted[index])
-        right = label == guess
-        figures.append(
-            f'<figure class="lab-picture {"" if right else "lab-wrong"}">'
-            f'<img src="{_data_url(data.test.images[index])}" alt="test picture {index}">'
-            f"<figcaption>{text.TRUTH} <b>{escape(classes[label])}</b><br>"
-            f"{'✓' if right else '✗'} {text.PREDICTION} <b>{escape(classes[guess])}</b><br>"
-            f"{text.SURE_OF_IT.format(p=text.percent(float(said.probabilities[index, guess])))}"
-            "</figcaption></figure>"
-        )
-    turn = ""
-    if pages > 1:
-        turn = (
-            f'<div class="lab-actions"><button type="button" data-action="back">{text.EARLIER}</button>'
-            f'<button type="button" data-action="on">{text.LATER}</button>'
-            f"<span>{text.PAGE.format(page=page, pages=pages)}</span></div>"
-        )
-    return f"<h3>{escape(title)}</h3>{turn}<div class='lab-strip'>{''.join(figures)}</div>"
-
-
-def _headline(
-    lab: Lab, name: str, other: str | None, info: CheckpointInfo, networks: list[tuple[str, str, Report]]
-) -> str:
-    report = networks[0][2]
-    low, high = report.interval
-    facts = [f"{text.count(report.count)} test pictures of {escape(info.data)}"]
-    if report.accuracy_tta is not None:
-        facts.append(f"{text.percent(report.accuracy_tta)} with the mirror image averaged in")
-    if report.top2_accuracy is not None and report.top3_accuracy is not None:
-        facts.append(f"among its best two {text.percent(report.top2_accuracy)}")
-        facts.append(f"three {text.percent(report.top3_accuracy)}")
-    facts.append(f"loss {report.loss:.3f}")
-    facts.append(f"calibration error {text.percent(report.ece)}")
-    facts.append(f"{info.epochs:g} epochs in {text.duration(info.seconds)} on {escape(info.hardware)}")
-    plus = f"<small>95%: {low * 100:.1f} to {high * 100:.1f}</small>"
-    second = ""
-    if len(networks) == 2 and other:
-        title, _, theirs = networks[1]
-        points = f"{(report.accuracy - theirs.accuracy) * 100:+.1f} points"
-        second = (
-            f'<p class="lab-second">{escape(title)} {text.percent(theirs.accuracy)} · '
-            f"{text.DIFFERENCE.format(points=points)}{_chance(lab, name, other)}</p>"
-        )
-    buttons = "".join(
-        f'<button type="button" class="lab-quiet" data-export="{what}">{escape(words)}</button>'
-        for what, words in text.REPORT_EXPORTS.items()
-    )
-    return (
-        f'<div class="lab-big">{text.percent(report.accuracy)}</div>{plus}{second}'
-        f'<p class="lab-facts">{" · ".join(facts)}</p><div class="lab-actions">{buttons}</div>'
-    )
-
-
-def _chance(lab: Lab, name: str, other: str) -> str:
-    """Whether the difference of two networks is more than chance, if both answered about the same."""
-    ours, theirs = stored_predictions(lab, name), stored_predictions(lab, other)
-    same = lab.info(name).data_fingerprint == lab.info(other).data_fingerprint
-    if ours is None or theirs is None or not same or len(ours.labels) != len(theirs.labels):
-        return text.SAME_PICTURES_NEEDED
-    first, second = ours.predicted == ours.labels, theirs.predicted == theirs.labels
-    p = mcnemar(int((first & ~second).sum()), int((second & ~first).sum()))
-    return text.BY_CHANCE.format(p=f"{p:.3f}" if p >= CLOSE else f"below {CLOSE}")
-
-
-def _table(report: Report, classes: list[str]) -> str:
-    def share(value: float | None) -> str:
-        return "–" if value is None else text.percent(value)
-
-    rows = []
-    for c in classes:
-        span = report.per_class_interval.get(c)
-        between = f"{span[0] * 100:.1f} – {span[1] * 100:.1f}" if span else "–"
-        rows.append(
-            f"<tr><th scope='row'>{escape(c)}</th><td>{share(report.per_class_accuracy.get(c))}</td>"
-            f"<td>{between}</td><td>{share(report.per_class_precision.get(c))}</td>"
-            f"<td>{share(report.per_class_f1.get(c))}</td>"
-            f"<td>{text.count(report.per_class_count.get(c, 0))}</td></tr>"
-        )
-    heads = (text.CLASS, text.ACCURACY, text.INTERVAL, text.PRECISION, text.F1, text.COUNT)
-    return (
-        "<div class='lab-scroll'><table class='lab-table'><thead><tr>"
-        + "".join(f"<th>{head}</th>" for head in heads)
-        + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        f"<p class='lab-note'>{text.RECALL_NOTE}</p>"
-    )
-
-
-def _confused(report: Report) -> str:
-    """The pairs most often confused, as buttons that show their pictures."""
-    names = list(report.per_class_accuracy)
-    buttons = "".join(
-        f'<button type="button" data-action="cell" data-source="{names.index(a)},{names.index(b)}">'
-        f"{escape(text.CONFUSED_PAIR.format(truth=a, prediction=b, count=n))}</button>"
-        for a, b, n in report.most_confused
-    )
-    every = f'<button type="button" data-action="all">{text.SHOW_PICTURES}</button>'
-    return f'<div class="lab-actions">{every}{buttons}</div>'
-
-
-def _only(sentence: str) -> dict[str, Any]:
-    empty = f'<p class="lab-empty">{escape(sentence)}</p>'
-    nothing = {"data": [], "layout": {}}
-    return {
-        "html": {"html-head": empty, "html-table": "", "html-confused": "", "html-gallery": ""},
-        "figures": {"per-class": nothing, "confusion": nothing, "calibration": nothing},
-    }
-
-
-def _short(info: CheckpointInfo) -> str:
-    return f"{info.model} · {info.preset}" if info.preset else info.model
-
-
-def _data_url(pixels: Tensor) -> str:
-    return png_url(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
-
-
 def _note(name: str, sentence: str) -> dict[str, Any]:
-    return _pictures(name, f'<p class="lab-note" role="status">{escape(sentence)}</p>')
+    return change(name, "html-gallery", f'<p class="lab-note" role="status">{escape(sentence)}</p>')
 
 
-def _pictures(name: str, markup: str) -> dict[str, Any]:
-    """A change of the view that leaves all but the pictures as it is."""
-    return {"key": name, "html": {"html-gallery": markup}}
+def _prepare(lab: Lab, names: list[str], title: str) -> Iterator[str | tuple[DataSet, list[Predictions]]]:
+    """Sentences on how far it is, then the pictures and what each network says of them.
+
+    Raises:
+        InputError: the pictures can't be had, or their classes are not the networks'.
+    """
+    info = lab.info(names[0])
+    known = title or lab.title_of(info.data)
+    if known is None or not lab.is_at_hand(known):
+        raise InputError(text.STRIP_NEEDS_DATA.format(name=title or info.data))
+    job = lab.load_in_background(known)
+    yield from _waiting(job)
+    data = job.data
+    if data is None or list(data.classes) != info.classes:
+        raise InputError(job.error or text.STRIP_NEEDS_DATA.format(name=title or info.data))
+    answers = []
+    for name in names:
+        own = not title and data.fingerprint == lab.info(name).data_fingerprint
+        said = stored_predictions(lab, name, "" if own else known)
+        if said is None or not said.labels.equal(data.test.labels):
+            answering = evaluate_in_background(lab, name, known)
+            yield from _waiting(answering)
+            said = stored_predictions(lab, name, known)
+            if said is None:
+                raise InputError(answering.error or text.NO_REPORT)
+        answers.append(said)
+    yield data, answers
 
 
 def build(lab: Lab) -> dict[str, gr.components.Component]:
@@ -283,6 +109,9 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
     with gr.Row():
         choice = gr.Dropdown([], label=text.CHECKPOINT, elem_id="results-choice", elem_classes="lab-choice")
         other = gr.Dropdown([], label=text.COMPARE_WITH, elem_id="results-other", elem_classes="lab-choice")
+        tested_on = gr.Dropdown(
+            [], value="", label=text.TESTED_ON, elem_id="results-data", elem_classes="lab-choice"
+        )
     with gr.Row(elem_classes="lab-switches"):
         order = gr.Radio(
             [(text.BY_CLASS, "class"), (text.BY_ACCURACY, "accuracy")],
@@ -294,64 +123,121 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         )  # fmt: skip
         marks = gr.Checkbox(True, label=text.SHOW_COURSE_REPORT)
     view = PlotView(
-        [
-            "html-head",
-            "per-class",
-            "confusion",
-            "html-gallery",
-            "html-confused",
-            "calibration",
-            "html-table",
-        ],
+        list(SLOTS),
         titles={
             "per-class": text.PER_CLASS,
             "confusion": text.CONFUSION,
             "html-confused": text.CONFUSED,
             "calibration": text.CALIBRATION,
+            "html-costs": text.COSTS,
         },
         export=export,
         elem_id="results",
     )
-    looked_at = gr.State((None, None, 1))  # truth, prediction, page
+    looked_at = gr.State(Look())
 
-    def on_choice(name: str | None, second: str | None, by: str, marked: bool, unit: str) -> dict[str, Any]:
-        return show_results(lab, name, second, by, marked, unit == "shares")
+    def on_choice(
+        name: str | None, second: str | None, by: str, marked: bool, unit: str, title: str | None
+    ) -> dict[str, Any]:
+        return show_results(lab, name, second, by, marked, unit == "shares", title or "")
 
-    def on_press(name: str | None, at: tuple[int | None, int | None, int], event: gr.EventData) -> Any:
-        """A bar, a cell, a pair or a page was pressed: show those pictures, with progress."""
+    def on_press(*values: Any, event: gr.EventData) -> Iterator[tuple[Any, Look]]:
+        """A bar, a cell, a picture or a button was pressed: do it, with progress."""
+        *settings, look = values
+        name, second, title = settings[0], settings[1], settings[5] or ""
         if not name:
             raise gr.Error(text.NO_CHECKPOINTS, print_exception=False)
-        info = told(lab.info, name)
-        truth, prediction, page = _asked(event, info.classes, at)
-        title = lab.title_of(info.data)
-        if title is None or not lab.is_at_hand(title):
-            yield _note(name, text.STRIP_NEEDS_DATA.format(name=info.data)), at
-            return
-        job = lab.load_in_background(title)
-        yield from ((_note(name, words), at) for words in _waiting(job))
-        data = job.data
-        if data is None or list(data.classes) != info.classes:
-            yield _note(name, job.error or text.STRIP_NEEDS_DATA.format(name=info.data)), at
-            return
-        said = stored_predictions(lab, name) if data.fingerprint == info.data_fingerprint else None
-        if said is None or len(said.labels) != len(data.test):
-            answering = lab.in_background(lambda progress: compute_predictions(lab, name, data, progress))
-            yield from ((_note(name, words), at) for words in _waiting(answering))
-            said = answering.data
-            if said is None:
-                yield _note(name, answering.error or text.NO_REPORT), at
-                return
-        markup = gallery(info.classes, data, said, truth, prediction, page)
-        yield _pictures(name, markup), (truth, prediction, page)
+        try:
+            for update, now in pressed_on(lab, _pressed(event), name, second, title, look):
+                yield (on_choice(*settings) if update is None else update), now
+        except InputError as error:
+            yield _note(name, str(error)), look
+
+    def on_network(name: str | None, title: str | None) -> Any:
+        """The data sets that can be tested on; what was trained on comes first."""
+        choices = data_choices(lab, name)
+        kept = title if title in [value for _, value in choices] else ""
+        return gr.Dropdown(choices=choices, value=kept), Look()
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    fields = [choice, other, order, marks, cells]
+    fields = [choice, other, order, marks, cells, tested_on]
     gr.on([field.change for field in fields], on_choice, fields, [view], **private)
-    choice.change(lambda: (None, None, 1), None, [looked_at], **private)
+    choice.change(on_network, [choice, tested_on], [tested_on, looked_at], **private)
     for dropdown in (choice, other):
         dropdown.focus(lambda: gr.Dropdown(choices=checkpoint_choices(lab)), None, [dropdown], **private)
-    view.click(on_press, [choice, looked_at], [view, looked_at], concurrency_limit=8, **private)
-    return {"choice": choice, "view": view, "other": other}
+    tested_on.focus(on_network, [choice, tested_on], [tested_on, looked_at], **private)
+    view.click(
+        on_press,
+        [*fields, looked_at],
+        [view, looked_at],
+        concurrency_limit=8,
+        trigger_mode="multiple",  # so that what goes on can be cancelled
+        **private,
+    )
+    return {"choice": choice, "view": view, "other": other, "data": tested_on}
+
+
+def data_choices(lab: Lab, name: str | None) -> list[tuple[str, str]]:
+    """Data sets to test the checkpoint on as (what is shown, title; empty for its own)."""
+    if not name:
+        return [(text.NO_DATA, "")]
+    info = lab.info(name)
+    own = lab.title_of(info.data)
+    return [(text.ITS_OWN.format(data=info.data), "")] + [(t, t) for t in lab.sources if t != own]
+
+
+def pressed_on(
+    lab: Lab, pressed: Pressed, name: str, second: str | None, title: str, look: Look
+) -> Iterator[tuple[dict[str, Any] | None, Look]]:
+    """What follows from a press: changes of the view (None: all of it anew), with the pictures looked at.
+
+    Raises:
+        InputError: it can't be done.
+    """
+    info = lab.info(name)
+    if pressed.action in ("evaluate", "cancel"):
+        known = title or lab.title_of(info.data) or ""
+        if pressed.action == "cancel":
+            lab.cancel(job_key(name, known))
+            return
+        job = evaluate_in_background(lab, name, known)
+        for words in _waiting(job):
+            share = progress_bar(job.done / job.total if job.total else 0)
+            cancel = f'<div class="lab-actions">{button("cancel", text.CANCEL)}</div>'
+            yield change(name, "html-head", f'<p class="lab-facts">{escape(words)}</p>{share}{cancel}'), look
+        if job.error is not None:
+            yield only_a_sentence(job.error, "evaluate", name), look
+        else:
+            yield None, look
+        return
+    beside = second if second and second != name and lab.info(second).classes == info.classes else None
+    if pressed.action == "measure":
+        names = [name, beside] if beside else [name]
+        with lab.evaluating:
+            rates = {each: images_per_second(lab.checkpoint(each)) for each in names}
+        yield change(name, "html-costs", costs_table(lab, names, rates)), look
+        return
+    if pressed.action != "picture":
+        look = _asked(pressed, info.classes, look)
+    if look.only is not None and beside is None:
+        look = Look()
+    names = [name, beside] if beside and (look.only is not None) else [name]
+    for step in _prepare(lab, names, title):
+        if isinstance(step, str):
+            yield _note(name, step), look
+            continue
+        data, said = step
+        if pressed.action == "picture":
+            number = pressed.source or ""
+            if not number.isdigit() or int(number) >= len(data.test):
+                return
+            networks = [lab.checkpoint(each) for each in ([name, beside] if beside else [name])]
+            yield change(name, "html-picture", close_look(networks, data, int(number))), look
+        else:
+            markup = gallery(info.classes, data, look, said[0], said[1] if len(said) == 2 else None)
+            if look.only is not None and pressed.action in ("first", "second") and look.page == 1:
+                yield None, look  # the numbers of both are known now
+            yield change(name, "html-gallery", markup), look
 
 
 def _waiting(job: DataJob) -> Any:
@@ -361,25 +247,27 @@ def _waiting(job: DataJob) -> Any:
         yield f"{text.STAGES.get(job.stage, '…')}{share}"
 
 
-def _asked(
-    event: gr.EventData, classes: list[str], at: tuple[int | None, int | None, int]
-) -> tuple[int | None, int | None, int]:
-    """Truth, prediction and page that a press asks for; what makes no sense asks for all pictures."""
+def _pressed(event: gr.EventData) -> Pressed:
     try:
-        pressed = Pressed.model_validate(event._data)
+        return Pressed.model_validate(event._data)
     except ValidationError:
-        return None, None, 1
-    truth, prediction, page = at
+        return Pressed()
+
+
+def _asked(pressed: Pressed, classes: list[str], look: Look) -> Look:
+    """The pictures that a press asks for; what makes no sense asks for all."""
     if pressed.action in ("back", "on"):
-        return truth, prediction, max(page + (1 if pressed.action == "on" else -1), 1)
+        return look.turned(1 if pressed.action == "on" else -1)
+    if pressed.action in ("first", "second"):
+        return Look(only=pressed.action)
     if pressed.action == "cell" and pressed.source:
         numbers = [int(part) for part in pressed.source.split(",") if part.isdigit()]
         if len(numbers) == 2 and max(numbers) < len(classes):
-            return numbers[0], numbers[1], 1
+            return Look(*numbers)
     if pressed.truth in classes:
         across = classes.index(pressed.prediction) if pressed.prediction in classes else None
-        return classes.index(pressed.truth), across, 1
-    return None, None, 1
+        return Look(classes.index(pressed.truth), across)
+    return Look()
 
 
 def checkpoint_choices(lab: Lab, runs: list[RunSummary] | None = None) -> list[tuple[str, str]]:

@@ -126,7 +126,7 @@ def zoom(page: Page) -> list[float]:
 
 
 def wait_until(page: Page, condition: str, arg: Any = None, timeout: float = 60_000) -> None:
-    """Looks on a clock; Playwright's usual way, at each frame, hangs where a page behind another gets none."""
+    """Looks on a clock; Playwright's usual way, at each frame, hangs where a hidden page gets none."""
     page.wait_for_function(condition, arg=arg, timeout=timeout, polling=100)
 
 
@@ -346,7 +346,7 @@ def test_a_zip_becomes_a_data_set_and_is_trained_on(
     archive = tmp_path / "my fruits.zip"
     with zipfile.ZipFile(archive, "w") as out:
         for kind, shade in (("apple <b>", 200), ("plum", 60)):
-            for number in range(40):
+            for number in range(60):
                 file = io.BytesIO()
                 Image.new("RGB", (40, 30), (shade, number, 90)).save(file, "PNG")
                 out.writestr(f"{kind}/{number}.png", file.getvalue())

@@ -17,13 +17,14 @@ from core.evaluation import (
     evaluate_checkpoint,
     expected_calibration_error,
     fit_temperature,
+    footprint,
     make_report,
     mcnemar,
     predict,
     reliability_table,
     wilson_interval,
 )
-from core.models import create_model
+from core.models import MODELS, create_model
 
 CPU = torch.device("cpu")
 
@@ -159,3 +160,15 @@ def test_flip_tta_averages_the_logits_of_both_views(shapes: DataSet) -> None:
     mean = (views[0] + views[1]) / 2
     oracle = multiclass_accuracy(mean, shapes.test.labels, 10, average="micro").item()
     assert report.accuracy_tta == pytest.approx(oracle, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # by hand: 28 * 28 * 6 * 75 + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10
+        ("simple_cnn", 651_720),
+        ("resnet18", 555_422_720),  # 0.56 G, as the literature has it
+    ],
+)
+def test_multiply_adds_are_counted(name: str, expected: int) -> None:
+    assert footprint(name, 10, 32) == (MODELS[name].parameters, expected)

@@ -4,6 +4,7 @@ import io
 import json
 import shlex
 import shutil
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -15,15 +16,17 @@ from PIL import Image
 
 from core import InputError
 from core.checkpoint import CheckpointInfo, save_checkpoint
-from core.data import DataSet, ImageSet
-from core.evaluation import Report, make_report
+from core.data import DataSet, ImageSet, load_data
+from core.evaluation import Report, evaluate_checkpoint, make_report
 from core.models import create_model
 from core.runs import RunFolder, create_run, list_runs
 from core.runs.glimpse import filter_sheet, side_by_side
 from core.training.recipe import Recipe, TrainConfig, with_changes
 from demo import charts, live, text
+from demo.evaluations import Predictions, evaluate_in_background, job_key, stored_predictions
+from demo.gallery import Look, choose, gallery
 from demo.lab import Lab
-from demo.predictions import Predictions
+from demo.report_view import show_results
 from demo.run_table import Rows
 from demo.tabs import classify, results, train
 from tests.conftest import make_config
@@ -252,7 +255,7 @@ def test_names_are_escaped_wherever_they_are_shown(lab: Lab) -> None:
         metrics=some_report(classes, torch.tensor([0, 0, 0, 0])).model_dump(),
     )  # fmt: skip
     save_checkpoint(folder.model_file, create_model("simple_cnn", 2).state_dict(), info)
-    shown = results.show_results(lab, RUN)["html"]
+    shown = show_results(lab, RUN)["html"]
     head = live.read_run(lab, {"source": RUN, "cursor": 0})["html"]["html-head"]
     picture = Path(__file__).parents[2] / "demo" / "examples" / "star.png"
     answer = classify.show_answer(lab, str(picture), RUN)
@@ -260,7 +263,7 @@ def test_names_are_escaped_wherever_they_are_shown(lab: Lab) -> None:
         assert "<img src=x" not in markup
     assert "&lt;img" in shown["html-table"]
     assert "&lt;img" in answer
-    assert "no images" in results.show_results(lab, RUN)["figures"]["per-class"]["data"][0]["text"]
+    assert "no images" in show_results(lab, RUN)["figures"]["per-class"]["data"][0]["text"]
 
 
 @pytest.mark.parametrize("count", [2, 10, 100])
@@ -276,7 +279,7 @@ def test_results_of_any_number_of_classes_can_be_drawn(lab: Lab, count: int) -> 
     )  # fmt: skip
     save_checkpoint(folder.model_file, create_model("simple_cnn", count).state_dict(), info)
     for order in ("class", "accuracy"):
-        shown = results.show_results(lab, RUN, None, order, True, order == "class")
+        shown = show_results(lab, RUN, None, order, True, order == "class")
         bars = shown["figures"]["per-class"]["data"][0]
         assert sorted(bars["y"]) == sorted(classes)
         assert "no images" in bars["text"]
@@ -300,13 +303,20 @@ def test_a_cell_shows_its_mistakes_surest_first(shapes: DataSet) -> None:
     probabilities[range(6), said] = confidence
     probabilities[range(6), 1 - said] = 1 - confidence
     predictions = Predictions(labels, probabilities)
-    assert predictions.mistakes_first(0, 1).tolist() == [1, 0]
-    assert predictions.mistakes_first(0, None).tolist() == [1, 0, 3, 2]  # then right ones, least sure first
-    assert predictions.mistakes_first(None, None).tolist() == [1, 0, 5, 3, 2, 4]
-    markup = results.gallery(["a", "<b>"], shapes, predictions, 0, 1, 1)
+
+    def order(look: Look, other: Predictions | None = None) -> list[int]:
+        return predictions.mistakes_first(choose(look, predictions, other)).tolist()
+
+    assert order(Look(0, 1)) == [1, 0]
+    assert order(Look(0)) == [1, 0, 3, 2]  # then right ones, least sure first
+    assert order(Look()) == [1, 0, 5, 3, 2, 4]
+    other = Predictions(labels, probabilities.flip(1))
+    assert order(Look(only="first"), other) == [3, 2, 4]
+    assert order(Look(only="second"), other) == [1, 0, 5]
+    markup = gallery(["a", "<b>"], shapes, Look(0, 1), predictions)
     assert "a taken for &lt;b&gt;: 2 pictures" in markup
     assert markup.count("<figure") == 2
-    assert results.gallery(["a", "b"], shapes, predictions, 1, 1, 99).count("<figure") == 1
+    assert gallery(["a", "b"], shapes, Look(1, 1, page=99), predictions).count("<figure") == 1
 
 
 def test_a_gallery_page_is_small_and_quick(shapes: DataSet) -> None:
@@ -317,10 +327,96 @@ def test_a_gallery_page_is_small_and_quick(shapes: DataSet) -> None:
     times = []
     for page in (1, 2, 3):
         begin = time.perf_counter()
-        markup = results.gallery(list(shapes.classes), data, many, 3, None, page)
+        markup = gallery(list(shapes.classes), data, Look(3, page=page), many)
         times.append(time.perf_counter() - begin)
         assert len(markup.encode()) < 300_000
     assert min(times) < 0.3
+
+
+def make_network(lab: Lab, run_id: str, classes: list[str], seed: int = 0) -> None:
+    """A run with an untrained network and no report."""
+    folder = RunFolder(lab.runs_dir / run_id)
+    create_run(folder, make_config())
+    info = CheckpointInfo(
+        model="simple_cnn", classes=classes, image_size=32, mean=(0.5,) * 3, std=(0.2,) * 3, data="away"
+    )
+    torch.manual_seed(seed)
+    save_checkpoint(folder.model_file, create_model("simple_cnn", len(classes)).state_dict(), info)
+
+
+def press(lab: Lab, action: str, second: str | None, title: str, look: Look, source: str = "") -> list[Any]:
+    pressed = results.Pressed(action=action, source=source)
+    return list(results.pressed_on(lab, pressed, RUN, second, title, look))
+
+
+def test_any_network_is_tested_on_any_data_and_the_result_is_kept(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "runs", str(archive(tmp_path / "fruits.zip", {"apple": 30, "plum": 30})))
+    other = "20260101-000000-simple-cnn-bcde"
+    make_network(lab, RUN, ["apple", "plum"])
+    make_network(lab, other, ["apple", "plum"], seed=1)
+    assert "Not tested on the pictures of" in show_results(lab, RUN, title="fruits.zip")["html"]["html-head"]
+
+    updates = press(lab, "evaluate", None, "fruits.zip", Look())
+    assert updates[-1][0] is None  # all numbers anew
+    shown = Lab(tmp_path / "runs", str(tmp_path / "fruits.zip"))  # another server on the same folder
+    report = results.report_of(shown, RUN, "fruits.zip")
+    said = stored_predictions(shown, RUN, "fruits.zip")
+    assert report.count == len(said.labels) == sum(map(sum, report.confusion_matrix))
+    assert report.accuracy == pytest.approx(said.right.double().mean().item())
+    data = load_data(lab.sources["fruits.zip"], data_dir=lab.data_dir)
+    assert report.accuracy == evaluate_checkpoint(lab.checkpoint(RUN), data).accuracy
+
+    press(lab, "first", other, "fruits.zip", Look())  # asks the other one too
+    evaluate_in_background(lab, other, "fruits.zip").finished.wait(60)
+    both = show_results(lab, RUN, other, title="fruits.zip")["html"]
+    theirs = stored_predictions(lab, other, "fruits.zip")
+    only = int((said.right & ~theirs.right).sum())
+    assert f"Only simple_cnn right: {only}" in both["html-head"]
+    ((update, _),) = press(lab, "first", other, "fruits.zip", Look())[-1:]
+    assert update["html"]["html-gallery"].count("<figure") == min(only, 24)
+
+    ((update, _),) = press(lab, "picture", other, "fruits.zip", Look(), "0")
+    dialog = update["html"]["html-picture"]
+    assert dialog.count("<h4>") == 2
+    assert dialog.count('class="lab-bars"') == 2
+    assert dialog.count('class="lab-heat"') >= 2
+    assert press(lab, "picture", other, "fruits.zip", Look(), "999") == []
+    ((update, _),) = press(lab, "measure", other, "fruits.zip", Look())
+    assert "651 K" in update["html"]["html-costs"]
+
+
+def test_a_test_on_other_classes_or_an_unknown_set_says_so(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "runs", str(archive(tmp_path / "fruits.zip", {"apple": 30, "plum": 30})))
+    make_network(lab, RUN, ["x", "y"])
+    (*_, (update, _)) = press(lab, "evaluate", None, "fruits.zip", Look())
+    assert "classes of &#x27;fruits.zip&#x27; are not" in update["html"]["html-head"]
+    with pytest.raises(InputError):
+        press(lab, "evaluate", None, "nowhere", Look())
+    with pytest.raises(InputError, match="not on this machine"):
+        press(lab, "all", None, "", Look())
+
+
+def test_a_test_that_is_cancelled_keeps_nothing(
+    lab: Lab, shapes: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_network(lab, RUN, list(shapes.classes))
+    title, started = "Synthetic shapes", threading.Event()
+
+    def slowly(*args: Any, on_batch: Any, **kwargs: Any) -> None:
+        started.set()
+        for done in range(1000):
+            time.sleep(0.02)
+            on_batch(done, 1000)
+
+    monkeypatch.setattr("demo.evaluations.predict", slowly)
+    monkeypatch.setattr("demo.lab.load_data", lambda *args, **kwargs: shapes)
+    job = evaluate_in_background(lab, RUN, title)
+    assert evaluate_in_background(lab, RUN, title) is job
+    assert started.wait(20)
+    lab.cancel(job_key(RUN, title))
+    assert job.finished.wait(5)
+    assert job.error == text.CANCELLED
+    assert stored_predictions(lab, RUN, title) is None
 
 
 def test_only_names_from_the_list_are_taken(lab: Lab) -> None:
