@@ -16,8 +16,9 @@ from core.device import place
 from core.files import save_tensors
 from core.models import MAX_CLASSES, MODELS, create_model
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2 may hold a bank of features
 MAX_HEADER_BYTES = 4 * 2**20
+BANK = "novelty.bank"
 KEY = "cifar_lab"  # of the header's metadata, whose values can only be strings
 
 
@@ -59,19 +60,27 @@ class CheckpointInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network, ready to use, and what its file says of it."""
+    """A network, ready to use, and what its file says of it.
+
+    Attributes:
+        bank: features (K, D) of training images, for telling what is none of the classes; or None.
+    """
 
     model: nn.Module
     info: CheckpointInfo
+    bank: Tensor | None = None
 
 
-def save_checkpoint(path: Path, weights: dict[str, Tensor], info: CheckpointInfo) -> None:
-    """Write the weights of a network and `info` to one file, atomically.
+def save_checkpoint(
+    path: Path, weights: dict[str, Tensor], info: CheckpointInfo, bank: Tensor | None = None
+) -> None:
+    """Write the weights of a network, `info` and a bank of features to one file, atomically.
 
     Raises:
         OSError: the disk is full or not writable; the file is as it was before.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    parts = weights if bank is None else weights | {BANK: bank}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
     header = {KEY: info.model_dump_json(), "format": "pt"}
     save_tensors(path, tensors, header)
 
@@ -112,6 +121,7 @@ def load_checkpoint(path: Path, device: torch.device | None = None) -> Checkpoin
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        bank = weights.pop(BANK, None)
         expected = model.state_dict()
         for name in expected:
             if name.endswith("num_batches_tracked"):  # counts steps; nothing reads it afterwards
@@ -120,7 +130,7 @@ def load_checkpoint(path: Path, device: torch.device | None = None) -> Checkpoin
     except (OSError, SafetensorError, RuntimeError):
         raise InputError(f"The weights in '{path}' don't fit the network '{info.model}'.") from None
     model.requires_grad_(False)
-    return Checkpoint(place(model, device or torch.device("cpu")).eval(), info)
+    return Checkpoint(place(model, device or torch.device("cpu")).eval(), info, bank)
 
 
 def _check_header(path: Path) -> None:

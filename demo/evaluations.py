@@ -53,11 +53,13 @@ def report_of(lab: Lab, name: str, title: str = "") -> Report | None:
     Args:
         title: the data set; empty for the one it was trained on.
     """
-    if not title:
+    info = lab.info(name)
+    own = lab.title_of(info.data)
+    if not title or title == own:
         try:
-            return Report.model_validate(lab.info(name).metrics)
+            return Report.model_validate(info.metrics)
         except ValidationError:
-            title = lab.title_of(lab.info(name).data) or ""
+            title = own or ""
     try:
         with safe_open(_kept(lab, name, title), "pt") as file:
             return Report.model_validate_json(file.metadata()[KEY])
@@ -68,10 +70,10 @@ def report_of(lab: Lab, name: str, title: str = "") -> Report | None:
 def stored_predictions(lab: Lab, name: str, title: str = "") -> Predictions | None:
     """What is kept of the checkpoint `name` on a data set (empty: its own); None where nothing is."""
     info = lab.info(name)
-    places = [] if title else [_beside(lab, name)]
-    known = title or lab.title_of(info.data)
-    if known:
-        places.append(_kept(lab, name, known))
+    own = lab.title_of(info.data)
+    places = [_beside(lab, name)] if not title or title == own else []
+    if title or own:
+        places.append(_kept(lab, name, title or own))
     for file in places:
         try:
             with safe_open(file, "pt") as tensors:

@@ -95,7 +95,7 @@ def build_page(lab: Lab) -> gr.Blocks:
                 gr.Dropdown(choices=list(lab.sources)),
                 gr.Dropdown(choices=networks, value=first),
                 gr.Dropdown(choices=networks, value=None),
-                gr.Dropdown(choices=results.data_choices(lab, first), value=""),
+                gr.Dropdown(choices=results.data_choices(lab, first), value=results.OWN if first else None),
                 show_results(lab, first),
                 gr.Dropdown(choices=networks, value=first),
                 classify.show_answer(lab, None, first),

@@ -61,7 +61,8 @@ def show_results(
     networks = [(_short(info), info.model, report)]
     if other and other != name:
         second = lab.info(other)
-        theirs = report_of(lab, other, _their_title(lab, title, info, second))
+        where = _their_title(lab, title, info, second)
+        theirs = None if where is None else report_of(lab, other, where)
         if theirs is not None and second.classes == info.classes:
             networks.append((_short(second), second.model, theirs))
     classes = list(info.classes)
@@ -89,11 +90,10 @@ def show_results(
     }
 
 
-def _their_title(lab: Lab, title: str, info: CheckpointInfo, second: CheckpointInfo) -> str:
-    """Under which title the second network's figures on the first one's test images are found."""
-    if title or info.data_fingerprint == second.data_fingerprint:
-        return title
-    return lab.title_of(info.data) or ""
+def _their_title(lab: Lab, title: str, info: CheckpointInfo, second: CheckpointInfo) -> str | None:
+    """Under which title the second network's answers about the same pictures are found, if anywhere."""
+    same = second.data_fingerprint == info.data_fingerprint
+    return title or lab.title_of(info.data) or ("" if same else None)
 
 
 def only_a_sentence(sentence: str, action: str | None = None, name: str | None = None) -> dict[str, Any]:
@@ -176,7 +176,8 @@ def _both(lab: Lab, names: tuple[str, str], title: str) -> tuple[Predictions, Pr
     """What two networks said of the same pictures, if both have been asked."""
     first, second = (lab.info(name) for name in names)
     ours = stored_predictions(lab, names[0], title)
-    theirs = stored_predictions(lab, names[1], _their_title(lab, title, first, second))
+    where = _their_title(lab, title, first, second)
+    theirs = None if where is None else stored_predictions(lab, names[1], where)
     if ours is None or theirs is None or not ours.labels.equal(theirs.labels):
         return None
     return ours, theirs

@@ -2,6 +2,7 @@
 
 from core.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_table
 from core.evaluation.footprint import footprint, images_per_second
+from core.evaluation.novelty import bank_size, familiarity, fit_threshold, look_at, make_bank
 from core.evaluation.predict import Interrupted, predict
 from core.evaluation.report import Report, evaluate_checkpoint, make_report
 from core.evaluation.significance import mcnemar, wilson_interval
@@ -9,11 +10,16 @@ from core.evaluation.significance import mcnemar, wilson_interval
 __all__ = [
     "Interrupted",
     "Report",
+    "bank_size",
     "evaluate_checkpoint",
     "expected_calibration_error",
+    "familiarity",
     "fit_temperature",
+    "fit_threshold",
     "footprint",
     "images_per_second",
+    "look_at",
+    "make_bank",
     "make_report",
     "mcnemar",
     "predict",

@@ -26,6 +26,7 @@ def predict(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     mirror: bool = False,
+    answer: Callable[[nn.Module, Tensor], Tensor] = nn.Module.__call__,
     should_stop: Callable[[], bool] | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -37,6 +38,7 @@ def predict(
         size: images are resized to this height and width, in pixels.
         dtype: what convolutions run in; float32 where figures are to be repeatable anywhere.
         mirror: look at the mirror images instead.
+        answer: what is asked of the network for a batch, if not its logits; a row an image.
         should_stop: asked before every batch.
         on_batch: told how many images are done, and how many there are.
 
@@ -54,7 +56,7 @@ def predict(
             pixels = resize_set(images[start : start + BATCH_SIZE].to(device), size)
             batch = normalise(pixels, mean_t, std_t)
             with autocast(device, dtype):
-                logits.append(model(batch.flip(3) if mirror else batch).float())
+                logits.append(answer(model, batch.flip(3) if mirror else batch).float())
             if on_batch is not None:
                 on_batch(min(start + BATCH_SIZE, len(images)), len(images))
     finally:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from core.checkpoint import Checkpoint
 from core.data.pictures import to_pixels
-from core.evaluation import predict
+from core.evaluation import familiarity, look_at
 
 SURE = 0.6  # calibrated probability of the best class from which on it is called sure
 
@@ -22,7 +22,8 @@ class Answer(BaseModel):
     Attributes:
         predictions: (class, probability), best first; all classes, adding up to 1.
         verdict: sure, unsure, or none of the classes.
-        in_distribution_score: energy score (Liu et al. 2020), higher: more like the training classes.
+        in_distribution_score: higher is more like the training images (`core.evaluation.familiarity`; the
+            energy of Liu et al. 2020 for a checkpoint without a bank of features).
     """
 
     predictions: list[tuple[str, float]]
@@ -38,22 +39,16 @@ def classify(checkpoint: Checkpoint, image: Image.Image) -> Answer:
     info = checkpoint.info
     pixels = to_pixels(image, info.image_size)[None]
     device = next(checkpoint.model.parameters()).device
-    plain, mirrored = (
-        predict(
-            checkpoint.model,
-            pixels,
-            info.mean,
-            info.std,
-            size=info.image_size,
-            device=device,
-            mirror=mirror,
-        )
-        for mirror in (False, True)
+    answers, features = look_at(
+        checkpoint.model, pixels, info.mean, info.std, len(info.classes), size=info.image_size, device=device
     )
-    logits = ((plain + mirrored) / 2)[0].double()
+    logits = answers[0].double()
     probabilities = F.softmax(logits / info.temperature, dim=0)
     order = probabilities.argsort(descending=True).tolist()
-    score = torch.logsumexp(logits, dim=0).item()
+    if checkpoint.bank is not None:
+        score = familiarity(features, checkpoint.bank)[0].item()
+    else:  # no training images to compare with
+        score = torch.logsumexp(logits, dim=0).item()
     best = probabilities[order[0]].item()
     verdict: Verdict = "sure" if best >= SURE else "unsure"
     if info.none_threshold is not None and score < info.none_threshold:

@@ -1,7 +1,8 @@
 """The networks, by name.
 
 Every network is an `nn.Module` that maps images (N, 3, H, W) to logits (N, num_classes) and has
-two halves: `forward_features` gives the last feature map (N, C, h, w), `forward_head` the logits.
+two halves: `forward_features` gives the last feature map (N, C, h, w), `forward_head` the logits, or
+with `pre_logits=True` what its last layer reads (N, D).
 """
 
 from collections.abc import Callable

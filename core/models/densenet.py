@@ -168,8 +168,9 @@ class DenseNet(nn.Module):
     def forward_features(self, images: Tensor) -> Tensor:
         return F.relu(self.bn(self.stages(self.conv1(images))), inplace=True)  # (N, C, H/8, W/8)
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        return self.fc(features.mean(dim=(2, 3)))
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        pooled = features.mean(dim=(2, 3))
+        return pooled if pre_logits else self.fc(pooled)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))

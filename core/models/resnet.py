@@ -62,8 +62,9 @@ class ResNet(nn.Module):
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         return self.blocks(x)  # (N, 512, H/8, W/8)
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        return self.fc(features.mean(dim=(2, 3)))
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        pooled = features.mean(dim=(2, 3))
+        return pooled if pre_logits else self.fc(pooled)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))

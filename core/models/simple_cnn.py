@@ -25,13 +25,13 @@ class SimpleCNN(nn.Module):
         x = F.relu(F.max_pool2d(self.conv1(images), 2), inplace=True)
         return F.relu(F.max_pool2d(self.conv2(x), 2), inplace=True)  # (N, 16, 5, 5) at 32 px
 
-    def forward_head(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         if features.shape[-2:] != (5, 5):
             features = F.adaptive_avg_pool2d(features, 5)
         x = torch.flatten(features, 1)
         x = F.relu(self.fc1(x), inplace=True)
         x = F.relu(self.fc2(x), inplace=True)
-        return self.fc3(x)
+        return x if pre_logits else self.fc3(x)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))

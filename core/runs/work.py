@@ -240,7 +240,7 @@ class _Worker:
     def finish(self, trainer: Trainer) -> None:
         """Write what a finished run leaves; the saved state is no longer needed."""
         info = trainer.checkpoint_info()
-        save_checkpoint(self.folder.model_file, trainer.weights(), info)
+        save_checkpoint(self.folder.model_file, trainer.weights(), info, trainer.bank)
         probabilities = F.softmax(trainer.test_logits / trainer.temperature, dim=1)
         tensors = {
             "indices": torch.arange(len(probabilities), dtype=torch.int32),

@@ -30,7 +30,18 @@ from core.checkpoint import CheckpointInfo
 from core.data.batches import EpochBatches, channel_statistics, resize_set
 from core.data.image_set import DataSet, ImageSet, stratified_split
 from core.device import autocast, describe_device, pick_device, pick_precision, place, prepare
-from core.evaluation import Interrupted, Report, fit_temperature, make_report, predict
+from core.evaluation import (
+    Interrupted,
+    Report,
+    bank_size,
+    familiarity,
+    fit_temperature,
+    fit_threshold,
+    look_at,
+    make_bank,
+    make_report,
+    predict,
+)
 from core.evaluation.report import confusion_matrix, per_class_accuracy
 from core.models import create_model, model_spec
 from core.models.densenet import use_less_memory
@@ -127,6 +138,8 @@ class Trainer:
         self.report: Report | None = None
         self.test_logits: Tensor | None = None
         self.temperature = 1.0
+        self.bank: Tensor | None = None
+        self.none_threshold: float | None = None
         self._pending: list[tuple[int, Tensor]] = []  # (step, loss) not yet read from the device
         self._loss_sum = torch.zeros((), device=self.device)
         self._correct = torch.zeros((), device=self.device, dtype=torch.int64)
@@ -357,6 +370,7 @@ class Trainer:
         size, test = self.recipe.image_size, self.data.test
         held_out = self._predict(self._held_out.images, size)
         self.temperature = fit_temperature(held_out, self._held_out.labels)
+        self._fit_novelty(size)
         self.test_logits = self._predict(test.images, size)
         mirrored = None
         if self.recipe.tta:
@@ -379,6 +393,22 @@ class Trainer:
             ),
             seconds=self._work_seconds(),
         )
+
+    def _fit_novelty(self, size: int) -> None:
+        """Keep features of some training images, and the score that most held-out images reach."""
+
+        def features_of(images: Tensor) -> Tensor:
+            classes = len(self.data.classes)
+            look = {"size": size, "device": self.device}
+            return look_at(self.final_model, images, self.mean, self.std, classes, **look)[1]
+
+        if not len(self._held_out):
+            return
+        held_out = features_of(self._held_out.images)
+        images = ImageSet(self.train_images.images.cpu(), self.train_images.labels.cpu())
+        some = _some_of_each_class(images, bank_size(held_out.shape[1]), self.config.seed)
+        self.bank = make_bank(features_of(some.images))
+        self.none_threshold = fit_threshold(familiarity(held_out, self.bank))
 
     def _predict(
         self, images: Tensor, size: int, dtype: torch.dtype = torch.float32, mirror: bool = False
@@ -441,6 +471,7 @@ class Trainer:
             hold_out=len(self._held_out),
             metrics=metrics,
             temperature=self.temperature,
+            none_threshold=self.none_threshold,
             hardware=describe_device(self.device),
             seconds=round(self._work_seconds(), 1),
         )

@@ -21,6 +21,8 @@ from demo.markup import button, progress_bar
 from demo.plot_view import PlotView
 from demo.report_view import SLOTS, change, costs_table, only_a_sentence, show_results
 
+OWN = "."  # among the data sets: the one a network was trained on; no title is like that
+
 
 class Pressed(BaseModel):
     """What the page sends when a bar, a cell or a button is pressed."""
@@ -109,9 +111,7 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
     with gr.Row():
         choice = gr.Dropdown([], label=text.CHECKPOINT, elem_id="results-choice", elem_classes="lab-choice")
         other = gr.Dropdown([], label=text.COMPARE_WITH, elem_id="results-other", elem_classes="lab-choice")
-        tested_on = gr.Dropdown(
-            [], value="", label=text.TESTED_ON, elem_id="results-data", elem_classes="lab-choice"
-        )
+        tested_on = gr.Dropdown([], label=text.TESTED_ON, elem_id="results-data", elem_classes="lab-choice")
     with gr.Row(elem_classes="lab-switches"):
         order = gr.Radio(
             [(text.BY_CLASS, "class"), (text.BY_ACCURACY, "accuracy")],
@@ -139,33 +139,45 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
     def on_choice(
         name: str | None, second: str | None, by: str, marked: bool, unit: str, title: str | None
     ) -> dict[str, Any]:
-        return show_results(lab, name, second, by, marked, unit == "shares", title or "")
+        return show_results(lab, name, second, by, marked, unit == "shares", _title(title))
 
-    def on_press(*values: Any, event: gr.EventData) -> Iterator[tuple[Any, Look]]:
+    def on_press(
+        name: str | None,
+        second: str | None,
+        by: str,
+        marked: bool,
+        unit: str,
+        title: str | None,
+        look: Look,
+        event: gr.EventData,
+    ) -> Iterator[tuple[Any, Look]]:
         """A bar, a cell, a picture or a button was pressed: do it, with progress."""
-        *settings, look = values
-        name, second, title = settings[0], settings[1], settings[5] or ""
         if not name:
             raise gr.Error(text.NO_CHECKPOINTS, print_exception=False)
         try:
-            for update, now in pressed_on(lab, _pressed(event), name, second, title, look):
-                yield (on_choice(*settings) if update is None else update), now
+            for update, now in pressed_on(lab, _pressed(event), name, second, _title(title), look):
+                anew = update is None
+                yield (on_choice(name, second, by, marked, unit, title) if anew else update), now
         except InputError as error:
             yield _note(name, str(error)), look
 
-    def on_network(name: str | None, title: str | None) -> Any:
-        """The data sets that can be tested on; what was trained on comes first."""
+    def on_network(
+        name: str | None, second: str | None, by: str, marked: bool, unit: str, title: str | None
+    ) -> tuple[Any, ...]:
         choices = data_choices(lab, name)
-        kept = title if title in [value for _, value in choices] else ""
-        return gr.Dropdown(choices=choices, value=kept), Look()
+        kept = title if title in [value for _, value in choices] else OWN
+        shown = on_choice(name, second, by, marked, unit, kept)
+        return shown, gr.Dropdown(choices=choices, value=kept), Look()
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
     fields = [choice, other, order, marks, cells, tested_on]
-    gr.on([field.change for field in fields], on_choice, fields, [view], **private)
-    choice.change(on_network, [choice, tested_on], [tested_on, looked_at], **private)
+    choice.change(on_network, fields, [view, tested_on, looked_at], **private)
+    gr.on([field.input for field in fields[1:]], on_choice, fields, [view], **private)
     for dropdown in (choice, other):
         dropdown.focus(lambda: gr.Dropdown(choices=checkpoint_choices(lab)), None, [dropdown], **private)
-    tested_on.focus(on_network, [choice, tested_on], [tested_on, looked_at], **private)
+    tested_on.focus(
+        lambda name: gr.Dropdown(choices=data_choices(lab, name)), [choice], [tested_on], **private
+    )
     view.click(
         on_press,
         [*fields, looked_at],
@@ -178,12 +190,16 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
 
 
 def data_choices(lab: Lab, name: str | None) -> list[tuple[str, str]]:
-    """Data sets to test the checkpoint on as (what is shown, title; empty for its own)."""
+    """Data sets to test the checkpoint on as (what is shown, title); its own comes first."""
     if not name:
-        return [(text.NO_DATA, "")]
+        return []
     info = lab.info(name)
     own = lab.title_of(info.data)
-    return [(text.ITS_OWN.format(data=info.data), "")] + [(t, t) for t in lab.sources if t != own]
+    return [(text.ITS_OWN.format(data=info.data), OWN)] + [(t, t) for t in lab.sources if t != own]
+
+
+def _title(choice: str | None) -> str:
+    return "" if choice in (None, OWN) else choice
 
 
 def pressed_on(

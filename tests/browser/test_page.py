@@ -20,8 +20,11 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from core.runs import RunFolder, read_events, request_stop
+from core.checkpoint import CheckpointInfo, read_info, save_checkpoint
+from core.models import create_model
+from core.runs import RunFolder, create_run, read_events, request_stop
 from core.runs.log import settle
+from tests.conftest import make_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
@@ -218,7 +221,7 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     bars = page.evaluate("document.querySelector('#results [data-slot=per-class]').data[0]")
     assert bars["y"][:2] == ["arrow", "circle"]
     assert len(bars["y"]) == len(bars["x"]) == 10
-    cells = page.locator("#results tbody td:nth-child(2)").all_inner_texts()
+    cells = page.locator("#results [data-slot=html-table] tbody td:nth-child(2)").all_inner_texts()
     assert cells == bars["text"]
     mean = sum(float(cell.split()[0]) for cell in cells) / 10
     assert abs(mean - accuracy) < 0.2  # every class has the same number of test pictures
@@ -254,6 +257,61 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-6)
     report = client.predict(run["id"], api_name="/report")
     assert report["metrics"]["accuracy"] == pytest.approx(accuracy / 100, abs=0.001)
+
+
+def choose(page: Page, dropdown: str, words: str) -> None:
+    """An entry of a dropdown, with the keyboard."""
+    box = page.locator(f"#{dropdown} input")
+    box.click()
+    box.fill(words)
+    page.locator(f"#{dropdown} [role=option]").filter(has_text=words).first.click()
+
+
+def test_two_networks_are_compared_down_to_one_picture(open_page: Callable[..., Page], runs: Path) -> None:
+    """The one trained above, and one that is fresh and was never tested."""
+    fresh = RunFolder(runs / "20250101-000000-simple-cnn-feed")
+    create_run(fresh, make_config())
+    classes = read_info(max(runs.glob("*/model.safetensors"))).classes
+    info = CheckpointInfo(
+        model="simple_cnn", classes=classes, image_size=32, mean=(0.5,) * 3, std=(0.25,) * 3,
+        data="Synthetic shapes",
+    )  # fmt: skip
+    save_checkpoint(fresh.model_file, create_model("simple_cnn").state_dict(), info)
+
+    page = open_page()
+    page.get_by_role("tab", name="Results").click()
+    choose(page, "results-choice", fresh.id[:15])
+    expect(page.locator("#results .lab-empty")).to_contain_text("Not tested", timeout=SOON)
+    page.get_by_role("button", name="Test it now").click()
+    expect(page.locator("#results .lab-big")).to_have_text(re.compile(r"^\d+\.\d %$"), timeout=60_000)
+    choose(page, "results-other", "quick")
+    expect(page.locator("#results .lab-second")).to_contain_text("with probability below", timeout=SOON)
+    expect(page.locator("#results [data-slot=html-table]")).to_contain_text("Difference")
+    only = page.locator("#results [data-action=second]")
+    count = int(only.inner_text().split()[-1].replace(",", ""))
+    only.click()
+    expect(page.locator(f"{GALLERY} h3")).to_contain_text(f"{count:,} pictures that only the second")
+    expect(page.locator(f"{GALLERY} figure.lab-wrong")).to_have_count(24)  # wrong for the first
+
+    page.locator(f"{GALLERY} figure button").first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("section h4")).to_have_count(2, timeout=SOON)
+    expect(dialog.locator("section").first.locator(".lab-heat")).to_have_count(2)
+    expect(dialog.locator("section").last.locator(".lab-heat")).to_have_count(1)
+    expect(dialog.locator("section").last.locator(".lab-bars li")).to_have_count(10)
+    assert dialog.locator(".lab-heat img").first.evaluate("image => image.naturalWidth") > 100
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    page.locator(f"{GALLERY} figure button").first.press("Enter")
+    expect(dialog.locator("section h4")).to_have_count(2, timeout=SOON)
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog).to_have_count(0)
+
+    page.get_by_role("button", name="Measure the speed").click()
+    expect(page.locator("#results .lab-table").last).to_contain_text(
+        re.compile(r"652 K\D+[\d,]{3,}"), timeout=SOON
+    )
+    shutil.rmtree(fresh.path)
 
 
 def test_a_file_that_is_no_picture_gets_a_sentence(
