@@ -127,7 +127,7 @@ def close_look(networks: list[Checkpoint], data: DataSet, index: int) -> str:
         )
     return (
         f'<dialog class="lab-dialog" aria-label="{escape(text.LOOK_CLOSER.format(index=index))}"><header>'
-        f"<h3>{text.TRUTH} {escape(classes[truth])}</h3>"
+        f"<h3>{escape(text.TRUTH_IS.format(label=classes[truth]))}</h3>"
         f'<button type="button" data-close aria-label="{text.CLOSE}">✕</button></header>'
         f'<div class="lab-columns"><img class="lab-large" src="{png_url(as_image(pixels))}" alt="">'
         f'{"".join(columns)}</div><p class="lab-note">{escape(text.HEAT_NOTE)}</p></dialog>'

@@ -6,8 +6,10 @@ from typing import Any
 
 import gradio as gr
 
+from core.models import MODELS
 from core.runs import list_runs, summarise
 from demo import text
+from demo.answers import TOP, Question
 from demo.lab import Lab
 from demo.live import show_run
 from demo.plot_view import HEAD, PLOTLY_JS
@@ -98,7 +100,8 @@ def build_page(lab: Lab) -> gr.Blocks:
                 gr.Dropdown(choices=results.data_choices(lab, first), value=results.OWN if first else None),
                 show_results(lab, first),
                 gr.Dropdown(choices=networks, value=first),
-                classify.show_answer(lab, None, first),
+                gr.Dropdown(choices=networks, value=_beside(networks)),
+                classify.show_answer(lab, None, Question((first,) if first else ())),
             )
 
         def on_tab(current: str | None) -> Any:
@@ -120,6 +123,7 @@ def build_page(lab: Lab) -> gr.Blocks:
                 shown["data"],
                 shown["view"],
                 answered["choice"],
+                answered["other"],
                 answered["answer"],
             ],
             **private,
@@ -130,10 +134,16 @@ def build_page(lab: Lab) -> gr.Blocks:
     return page.queue(default_concurrency_limit=4, max_size=64)
 
 
+def _beside(networks: list[tuple[str, str]]) -> str | None:
+    """The network to show beside the first: the next shipped one, if there are two."""
+    shipped = [name for _, name in networks if name in MODELS]
+    return shipped[1] if len(shipped) > 1 else None
+
+
 def _add_api(lab: Lab) -> None:
     """The named endpoints, for gradio_client and plain HTTP."""
 
-    def classify_picture(image: str, checkpoint: str, top: float = classify.TOP) -> dict:
+    def classify_picture(image: str, checkpoint: str, top: float = TOP) -> dict:
         """Classify a picture.
 
         Args:
@@ -183,7 +193,7 @@ def _add_api(lab: Lab) -> None:
 
     with gr.Row(visible=False):
         image = classify.PictureInput(label="image")
-        name, top = gr.Textbox(label="checkpoint"), gr.Number(classify.TOP, label="top")
+        name, top = gr.Textbox(label="checkpoint"), gr.Number(TOP, label="top")
         outcome = gr.JSON(label="result")
         gr.Button().click(classify_picture, [image, name, top], outcome, api_name="classify")
     gr.api(start_training, api_name="start_training")

@@ -51,6 +51,7 @@ STAGES = {
     "decode": "Decoding pictures",
     "draw": "Drawing pictures",
     "evaluate": "Evaluating",
+    "classify": "Classifying",
 }
 STATUS = {
     "queued": "queued",
@@ -130,7 +131,7 @@ PRECISION, F1, INTERVAL = "Precision", "F1", "95% between"
 REPORT_EXPORTS = {"report-json": "Report (JSON)", "report-csv": "Classes (CSV)"}
 SHOW_PICTURES = "Show the test pictures"
 STRIP_NEEDS_DATA = "The pictures of '{name}' are not on this machine; the numbers don't need them."
-TRUTH, PREDICTION = "truth", "said"
+TRUTH, PREDICTION, TRUTH_IS = "truth", "said", "Truth: {label}"
 TESTED_ON, ITS_OWN = "Test pictures of", "{data} (its own)"
 NOT_EVALUATED = "Not tested on the pictures of '{data}' yet."
 EVALUATE, CANCEL, CANCELLED = "Test it now", "Cancel", "Cancelled."
@@ -159,9 +160,23 @@ EXPLAIN = "Drop a picture to see what the network takes it for."
 SEES = "What the network sees: {size} x {size} pixels"
 SURE = "{a}."
 UNSURE = "Unsure between {a} and {b}."
-NONE = "None of these: it does not look like anything the network was trained on."
+NONE = "None of these {count}: it does not look like what the network was trained on."
 BAD_PICTURE = "This file can't be used: {reason}."
 NO_PICTURE = "There is no picture."
+BESIDE = "Beside it"
+FRAME_NOTE = "Drag the square over what counts, or move it with the arrow keys."
+YOUR_PICTURE, FRAME_MOVE, FRAME_SIZE = "Your picture", "The part that counts; arrow keys move it", "Size"
+HEAT_OF, HEAT_OF_SAID = "Show what speaks for", "what it says"
+BREAK_IT = "Try to break it"
+BREAK_NOTE = "Harm the picture and see when the answer gives way. In pixels of what the network sees."
+NOISE, BLUR, BRIGHTNESS, QUALITY, ROTATION = "Noise", "Blur", "Brightness", "JPEG quality", "Rotation"
+RESET = "As it was"
+MANY = "Many pictures at once"
+MANY_FILES = "Pictures, or a zip of pictures"
+MANY_NOTE = "Each is looked at once, without its mirror image."
+MANY_START, MANY_CSV, MANY_FILE = "Classify them all", "All answers (CSV)", "answers.csv"
+MORE_ROWS = "The first {shown} of {count}; the CSV has all."
+FILE = "File"
 
 
 def percent(share: float) -> str:

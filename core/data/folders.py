@@ -72,7 +72,7 @@ def load(path: Path, data_dir: Path, size: int, report: Report) -> DataSet:
         InputError: not a folder or a zip, unsafe, wrongly laid out, or too many broken files.
     """
     _refuse_odd_name(str(path.resolve()))
-    opener = _list_folder(path) if path.is_dir() else _list_zip(path)
+    opener = _list_folder(path) if path.is_dir() else list_zip(path)
     with opener as listing:
         where = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
         cache = data_dir / "cache" / f"{where}-{size}.safetensors"
@@ -229,7 +229,7 @@ def _list_folder(root: Path) -> Iterator[Listing]:
 
 
 @contextlib.contextmanager
-def _list_zip(path: Path) -> Iterator[Listing]:
+def list_zip(path: Path) -> Iterator[Listing]:
     _refuse_too_many_members(path)
     try:
         archive = zipfile.ZipFile(path)

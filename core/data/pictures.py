@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -101,10 +101,23 @@ def read_picture(source: str | Path | bytes | BinaryIO) -> Image.Image:
         raise PictureError(_broken(error)) from None
 
 
-def crop_square(image: Image.Image) -> Image.Image:
-    """Cut the centre square out."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+class Frame(NamedTuple):
+    """A square on a picture, in fractions: its left and top of the room it can move in, its side of the
+    shorter side."""
+
+    left: float = 0.5
+    top: float = 0.5
+    side: float = 1.0
+
+
+CENTRE = Frame()
+
+
+def crop_square(image: Image.Image, frame: Frame = CENTRE) -> Image.Image:
+    """Cut a square out; the largest in the centre unless told otherwise."""
+    side = max(round(min(image.size) * min(max(frame.side, 0), 1)), 1)
+    left = int((image.width - side) * min(max(frame.left, 0), 1))
+    top = int((image.height - side) * min(max(frame.top, 0), 1))
     return image.crop((left, top, left + side, top + side))
 
 

@@ -2,7 +2,13 @@
 
 from core.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_table
 from core.evaluation.footprint import footprint, images_per_second
-from core.evaluation.novelty import bank_size, familiarity, fit_threshold, look_at, make_bank
+from core.evaluation.novelty import (
+    bank_size,
+    familiarity,
+    fit_threshold,
+    logits_and_features,
+    make_bank,
+)
 from core.evaluation.predict import Interrupted, predict
 from core.evaluation.report import Report, evaluate_checkpoint, make_report
 from core.evaluation.significance import mcnemar, wilson_interval
@@ -18,7 +24,7 @@ __all__ = [
     "fit_threshold",
     "footprint",
     "images_per_second",
-    "look_at",
+    "logits_and_features",
     "make_bank",
     "make_report",
     "mcnemar",

@@ -4,13 +4,9 @@ Nearest neighbours in the space of features (Sun et al., "Out-of-Distribution De
 Nearest Neighbors", 2022): a picture is as familiar as the nearest of a bank of training images.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from core.evaluation.predict import predict
 
 NEIGHBOUR = 5  # the distance to this one, nearest first, is the score
 MAX_BANK_BYTES = 900_000
@@ -47,22 +43,3 @@ def familiarity(features: Tensor, bank: Tensor) -> Tensor:
 def fit_threshold(scores: Tensor) -> float | None:
     """The score that 95% of held-out images reach; None with too few of them."""
     return torch.quantile(scores.float(), 1 - PASSING).item() if len(scores) >= MIN_HELD_OUT else None
-
-
-def look_at(
-    model: nn.Module,
-    images: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
-    num_classes: int,
-    *,
-    size: int,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Logits (N, num_classes) and features (N, D), each the mean over the images and their mirror images."""
-    plain, mirrored = (
-        predict(model, images, mean, std, size=size, device=device, mirror=m, answer=logits_and_features)
-        for m in (False, True)
-    )
-    both = (plain + mirrored) / 2
-    return both[:, :num_classes], both[:, num_classes:]

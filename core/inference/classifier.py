@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from pydantic import BaseModel
+from torch import Tensor
 
 from core.checkpoint import Checkpoint
-from core.data.pictures import to_pixels
-from core.evaluation import familiarity, look_at
+from core.data.pictures import CENTRE, Frame, crop_square, to_pixels
+from core.evaluation import familiarity, logits_and_features, predict
+from core.inference.distort import Distortion, distort
 
 SURE = 0.6  # calibrated probability of the best class from which on it is called sure
 
@@ -31,26 +33,51 @@ class Answer(BaseModel):
     in_distribution_score: float
 
 
+def view(image: Image.Image, size: int, frame: Frame = CENTRE, harm: Distortion | None = None) -> Tensor:
+    """What a network sees of an RGB picture: (3, size, size) uint8."""
+    square = crop_square(image, frame)
+    if harm is not None and not harm.changes_nothing:
+        square = distort(square, size, harm)
+    return to_pixels(square, size)
+
+
 def classify(checkpoint: Checkpoint, image: Image.Image) -> Answer:
-    """Classify an RGB picture: the mean of what the network says to its centre square and its mirror.
+    """Classify an RGB picture by its centre square; see `classify_views`."""
+    return classify_views(checkpoint, view(image, checkpoint.info.image_size)[None])[0]
+
+
+def classify_views(checkpoint: Checkpoint, views: Tensor, mirror: bool = True) -> list[Answer]:
+    """Classify what the network is to see: (N, 3, size, size) uint8.
 
     Probabilities are calibrated with the checkpoint's temperature.
+
+    Args:
+        mirror: average the logits with those of the mirror images; twice the work.
     """
     info = checkpoint.info
-    pixels = to_pixels(image, info.image_size)[None]
-    device = next(checkpoint.model.parameters()).device
-    answers, features = look_at(
-        checkpoint.model, pixels, info.mean, info.std, len(info.classes), size=info.image_size, device=device
+    said = predict(
+        checkpoint.model,
+        torch.cat([views, views.flip(3)]) if mirror else views,
+        info.mean,
+        info.std,
+        size=info.image_size,
+        device=next(checkpoint.model.parameters()).device,
+        answer=logits_and_features,
     )
-    logits = answers[0].double()
-    probabilities = F.softmax(logits / info.temperature, dim=0)
-    order = probabilities.argsort(descending=True).tolist()
+    logits, features = said[:, : len(info.classes)].double(), said[: len(views), len(info.classes) :]
+    logits = logits.unflatten(0, (-1, len(views))).mean(dim=0)
+    probabilities = F.softmax(logits / info.temperature, dim=1)
     if checkpoint.bank is not None:
-        score = familiarity(features, checkpoint.bank)[0].item()
+        scores = familiarity(features, checkpoint.bank)
     else:  # no training images to compare with
-        score = torch.logsumexp(logits, dim=0).item()
-    best = probabilities[order[0]].item()
-    verdict: Verdict = "sure" if best >= SURE else "unsure"
+        scores = torch.logsumexp(logits, dim=1)
+    return [_answer(checkpoint, p, score.item()) for p, score in zip(probabilities, scores, strict=True)]
+
+
+def _answer(checkpoint: Checkpoint, probabilities: Tensor, score: float) -> Answer:
+    info = checkpoint.info
+    order = probabilities.argsort(descending=True).tolist()
+    verdict: Verdict = "sure" if probabilities[order[0]] >= SURE else "unsure"
     if info.none_threshold is not None and score < info.none_threshold:
         verdict = "none"
     return Answer(

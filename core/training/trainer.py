@@ -37,7 +37,7 @@ from core.evaluation import (
     familiarity,
     fit_temperature,
     fit_threshold,
-    look_at,
+    logits_and_features,
     make_bank,
     make_report,
     predict,
@@ -398,9 +398,8 @@ class Trainer:
         """Keep features of some training images, and the score that most held-out images reach."""
 
         def features_of(images: Tensor) -> Tensor:
-            classes = len(self.data.classes)
-            look = {"size": size, "device": self.device}
-            return look_at(self.final_model, images, self.mean, self.std, classes, **look)[1]
+            ask = {"size": size, "device": self.device, "answer": logits_and_features}
+            return predict(self.final_model, images, self.mean, self.std, **ask)[:, len(self.data.classes) :]
 
         if not len(self._held_out):
             return

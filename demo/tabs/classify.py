@@ -1,24 +1,27 @@
-"""The Classify tab: a picture goes in, what the network takes it for comes out."""
+"""The Classify tab: a picture goes in, what the networks take it for comes out, with the reason."""
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import ImageData
-from PIL import Image
 
 from core import InputError
-from core.data.pictures import PictureError, read_picture, to_pixels
-from core.inference import Answer, classify
+from core.data.pictures import CENTRE, Frame
+from core.inference import Distortion, classify
 from demo import text
-from demo.charts import NETWORK_COLOURS, SECOND
+from demo.answers import TOP, Question, as_record, read_file, show_answers
+from demo.frame_picker import FramePicker, shown_picture
 from demo.lab import Lab
-from demo.markup import as_image, bars, png_url
+from demo.many import classify_files
 from demo.tabs.results import checkpoint_choices
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"  # drawn by examples/draw.py
-TOP = 5
+FILE_TYPES = ["image", ".zip"]
 
 
 class PictureInput(gr.Image):
@@ -40,59 +43,30 @@ def classify_file(lab: Lab, path: str | None, name: str | None, top: int = TOP) 
     Raises:
         InputError: no picture, a bad one, or no such checkpoint.
     """
-    answer, _ = _answer(lab, path, name)
-    return {
-        "label": answer.predictions[0][0],
-        "verdict": answer.verdict,
-        "probabilities": dict(answer.predictions[: max(int(top), 1)]),
-        "in_distribution_score": answer.in_distribution_score,
-    }
-
-
-def _answer(lab: Lab, path: str | None, name: str | None) -> tuple[Answer, Image.Image]:
-    if not path:
-        raise InputError(text.NO_PICTURE)
     if not name:
         raise InputError(text.NO_CHECKPOINTS)
-    checkpoint = lab.checkpoint(name)
-    try:
-        image = read_picture(path)
-    except PictureError as error:
-        raise InputError(text.BAD_PICTURE.format(reason=error)) from None
-    return classify(checkpoint, image), image
+    return as_record(classify(lab.checkpoint(name), read_file(path)), int(top))
 
 
-def show_answer(lab: Lab, path: str | None, name: str | None) -> str:
-    """Markup: the verdict in words, a bar for each of the best classes, and what the network sees."""
-    if not path or not name:
-        return f'<p class="lab-empty">{escape(text.EXPLAIN if name else text.NO_CHECKPOINTS)}</p>'
+def show_answer(lab: Lab, path: str | None, question: Question) -> str:
+    """Markup: what each network says of the picture in a file, or one sentence."""
+    if not path or not question.names:
+        return f'<p class="lab-empty">{escape(text.EXPLAIN if question.names else text.NO_CHECKPOINTS)}</p>'
     try:
-        answer, image = _answer(lab, path, name)
-        info = lab.info(name)
+        return f'<div class="lab-answers">{show_answers(lab, read_file(path), question)}</div>'
     except InputError as error:
         return f'<p class="lab-error" role="alert">{escape(str(error))}</p>'
-    (first, _), (second, _) = answer.predictions[:2]
-    sentence = {"sure": text.SURE, "unsure": text.UNSURE, "none": text.NONE}[answer.verdict]
-    verdict = escape(sentence.format(a=first, b=second))
-    rows = bars(answer.predictions[:TOP], NETWORK_COLOURS.get(info.model, SECOND))
-    seen = png_url(as_image(to_pixels(image, info.image_size)))
-    caption = escape(text.SEES.format(size=info.image_size))
-    return (
-        f'<p class="lab-verdict" role="status">{verdict}</p>{rows}'
-        f'<figure class="lab-sees"><img src="{seen}" alt="{caption}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
 
 
 def build(lab: Lab) -> dict[str, gr.components.Component]:
     """Lay the tab out; returns the parts that the page has to fill when it is opened."""
     with gr.Row(elem_classes="lab-columns"):
-        with gr.Column(scale=1, min_width=300):
+        with gr.Column(scale=0, min_width=320, elem_classes="lab-side"):
             picture = PictureInput(
                 sources=["upload", "clipboard", "webcam"],
                 label=text.PICTURE,
                 elem_id="picture",
-                height=300,
+                height=260,
                 buttons=[],
             )
             gr.Examples(
@@ -102,16 +76,125 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
                 elem_id="examples",
                 api_visibility="private",
             )
-        with gr.Column(scale=1, min_width=300):
-            choice = gr.Dropdown([], label=text.NETWORK, elem_id="classify-choice", elem_classes="lab-choice")
+            picker = FramePicker(elem_id="frame")
+            with gr.Accordion(text.BREAK_IT, open=False):
+                gr.Markdown(text.BREAK_NOTE, elem_classes="lab-note")
+                sliders = [
+                    gr.Slider(0, 128, 0, step=1, label=text.NOISE),
+                    gr.Slider(0, 8, 0, step=0.1, label=text.BLUR),
+                    gr.Slider(0, 4, 1, step=0.05, label=text.BRIGHTNESS),
+                    gr.Slider(1, 100, 100, step=1, label=text.QUALITY),
+                    gr.Slider(-180, 180, 0, step=1, label=text.ROTATION),
+                ]
+                reset = gr.Button(text.RESET, size="sm")
+        with gr.Column(min_width=320, elem_classes="lab-main"):
+            with gr.Row():
+                choice = gr.Dropdown(
+                    [], label=text.NETWORK, elem_id="classify-choice", elem_classes="lab-choice"
+                )
+                other = gr.Dropdown(
+                    [], label=text.BESIDE, elem_id="classify-other", elem_classes="lab-choice"
+                )
+                reason = gr.Dropdown(
+                    [], label=text.HEAT_OF, elem_id="classify-class", elem_classes="lab-choice"
+                )
             answer = gr.HTML(elem_id="answer", apply_default_css=False)
+    with gr.Accordion(text.MANY, open=False):
+        files = gr.File(
+            file_count="multiple", file_types=FILE_TYPES, label=text.MANY_FILES, elem_id="many-files"
+        )
+        gr.Markdown(text.MANY_NOTE, elem_classes="lab-note")
+        start = gr.Button(text.MANY_START, size="sm", elem_id="many-start")
+        table = gr.HTML(elem_id="many", apply_default_css=False)
+        download = gr.DownloadButton(text.MANY_CSV, visible=False, size="sm", elem_id="many-csv")
+    frame = gr.State(CENTRE)
 
-    def on_picture(path: str | None, name: str | None) -> str:
-        return show_answer(lab, path, name)
+    def on_question(
+        path: str | None,
+        name: str | None,
+        second: str | None,
+        label: str | None,
+        part: Frame,
+        *harm: float,
+    ) -> str:
+        names = ("noise", "blur", "brightness", "quality", "rotation")
+        question = Question(
+            tuple(dict.fromkeys(n for n in (name, second) if n)),
+            Frame(*part),
+            Distortion(**dict(zip(names, harm, strict=True))),
+            label,
+        )
+        return show_answer(lab, path, question)
 
-    private = {"api_visibility": "private", "show_progress": "minimal", "concurrency_limit": 4}
-    gr.on([picture.change, choice.change], on_picture, [picture, choice], [answer], **private)
-    choice.focus(
-        lambda: gr.Dropdown(choices=checkpoint_choices(lab)), None, [choice], api_visibility="private"
-    )
-    return {"choice": choice, "answer": answer}
+    def on_picture(path: str | None, *rest: Any) -> tuple[Any, ...]:
+        """A new picture: the square goes back to the centre."""
+        shown: dict[str, Any] = {"picture": None}
+        if path:
+            with contextlib.suppress(InputError):  # the answer says it
+                shown = shown_picture(read_file(path))
+        return on_question(path, *rest[:3], CENTRE, *rest[4:]), shown, CENTRE
+
+    def on_frame(
+        path: str | None,
+        name: str | None,
+        second: str | None,
+        label: str | None,
+        part: Frame,
+        noise: float,
+        blur: float,
+        brightness: float,
+        quality: float,
+        rotation: float,
+        event: gr.EventData,
+    ) -> tuple[str, Frame]:
+        """The square was moved."""
+        part = _frame(event)
+        return on_question(path, name, second, label, part, noise, blur, brightness, quality, rotation), part
+
+    def on_network(name: str | None) -> Any:
+        classes = lab.info(name).classes if name else []
+        return gr.Dropdown(choices=[(text.HEAT_OF_SAID, None), *classes] if classes else [], value=None)
+
+    def on_reset() -> list[float]:
+        return [0, 0, 1, 100, 0]
+
+    def on_many(paths: list[str] | None, name: str | None, second: str | None) -> Iterator[tuple[Any, Any]]:
+        names = list(dict.fromkeys(n for n in (name, second) if n))
+        if not names:
+            raise gr.Error(text.NO_CHECKPOINTS, print_exception=False)
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / text.MANY_FILE
+            job = lab.in_background(lambda told: classify_files(lab, names, paths or [], out, told))
+            while not job.finished.wait(0.3):
+                share = f" {text.count(job.done)} / {text.count(job.total)}" if job.total else ""
+                yield f'<p class="lab-note">{text.STAGES.get(job.stage, "…")}{share}</p>', gr.skip()
+            if job.error is None:
+                yield job.data, gr.DownloadButton(value=str(out), visible=True)
+                return
+        sentence = f'<p class="lab-error" role="alert">{escape(job.error)}</p>'
+        yield sentence, gr.DownloadButton(visible=False)
+
+    private = {"api_visibility": "private", "concurrency_limit": 4}
+    quiet = {"show_progress": "hidden", "trigger_mode": "always_last", **private}
+    asked = [picture, choice, other, reason, frame, *sliders]
+    picture.change(on_picture, asked, [answer, picker, frame], show_progress="minimal", **private)
+    gr.on([choice.change, other.input, reason.input], on_question, asked, [answer], **quiet)
+    gr.on([slider.change for slider in sliders], on_question, asked, [answer], **quiet)
+
+    picker.click(on_frame, asked, [answer, frame], **quiet)
+    choice.change(on_network, [choice], [reason], show_progress="hidden", **private)
+    reset.click(on_reset, None, sliders, show_progress="hidden", **private)
+    start.click(on_many, [files, choice, other], [table, download], show_progress="hidden", **private)
+    for dropdown in (choice, other):
+        dropdown.focus(
+            lambda: gr.Dropdown(choices=checkpoint_choices(lab)), None, [dropdown], api_visibility="private"
+        )
+    return {"choice": choice, "other": other, "answer": answer, "reason": reason}
+
+
+def _frame(event: gr.EventData) -> Frame:
+    """What the page says of the square; the centre where it makes no sense."""
+    try:
+        return Frame(*(min(max(float(event._data[name]), 0.0), 1.0) for name in Frame._fields))
+    except (KeyError, TypeError, ValueError):
+        return CENTRE

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from collections.abc import Iterator
 from html import escape
 from typing import Any, Literal
@@ -248,7 +249,8 @@ def pressed_on(
             if not number.isdigit() or int(number) >= len(data.test):
                 return
             networks = [lab.checkpoint(each) for each in ([name, beside] if beside else [name])]
-            yield change(name, "html-picture", close_look(networks, data, int(number))), look
+            opened = {"opened": time.time_ns()}  # so that the same picture can be opened again
+            yield change(name, "html-picture", close_look(networks, data, int(number))) | opened, look
         else:
             markup = gallery(info.classes, data, look, said[0], said[1] if len(said) == 2 else None)
             if look.only is not None and pressed.action in ("first", "second") and look.page == 1:

@@ -23,6 +23,7 @@ from core.runs import RunFolder, create_run, list_runs
 from core.runs.glimpse import filter_sheet, side_by_side
 from core.training.recipe import Recipe, TrainConfig, with_changes
 from demo import charts, live, text
+from demo.answers import Question
 from demo.evaluations import Predictions, evaluate_in_background, job_key, stored_predictions
 from demo.gallery import Look, choose, gallery
 from demo.lab import Lab
@@ -258,7 +259,7 @@ def test_names_are_escaped_wherever_they_are_shown(lab: Lab) -> None:
     shown = show_results(lab, RUN)["html"]
     head = live.read_run(lab, {"source": RUN, "cursor": 0})["html"]["html-head"]
     picture = Path(__file__).parents[2] / "demo" / "examples" / "star.png"
-    answer = classify.show_answer(lab, str(picture), RUN)
+    answer = classify.show_answer(lab, str(picture), Question((RUN,)))
     for markup in (*shown.values(), head, answer):
         assert "<img src=x" not in markup
     assert "&lt;img" in shown["html-table"]

@@ -1,0 +1,105 @@
+"""What one or two networks say of a visitor's picture, as markup, and the reason."""
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from PIL import Image
+
+from core import InputError
+from core.checkpoint import Checkpoint
+from core.data.pictures import CENTRE, Frame, PictureError, crop_square, read_picture
+from core.inference import Answer, Distortion, classify_views, grad_cam, overlay, view
+from demo import text
+from demo.charts import NETWORK_COLOURS, SECOND
+from demo.lab import Lab
+from demo.live import title_of
+from demo.markup import as_image, bars, jpeg_url, png_url
+
+TOP = 5
+HEAT_SIDE = 480  # pixels of a heat map, at most
+SEEN_SCALE = 5  # a pixel of the network is shown so many pixels wide
+
+
+NO_HARM = Distortion()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: which networks, which part of the picture, with which harm, the reason for what."""
+
+    names: tuple[str, ...]
+    frame: Frame = CENTRE
+    harm: Distortion = NO_HARM
+    label: str | None = None  # the class whose reason is shown; None for the one said
+
+
+def read_file(path: str | None) -> Image.Image:
+    """The picture in a file.
+
+    Raises:
+        InputError: there is none, or it can't be used; in one sentence for a person.
+    """
+    if not path:
+        raise InputError(text.NO_PICTURE)
+    try:
+        return read_picture(path)
+    except PictureError as error:
+        raise InputError(text.BAD_PICTURE.format(reason=error)) from None
+
+
+def answer(lab: Lab, image: Image.Image, question: Question) -> list[tuple[Checkpoint, Answer]]:
+    """What each network says."""
+    found = []
+    for name in question.names:
+        checkpoint = lab.checkpoint(name)
+        seen = view(image, checkpoint.info.image_size, question.frame, question.harm)
+        found.append((checkpoint, classify_views(checkpoint, seen[None])[0]))
+    return found
+
+
+def show_answers(lab: Lab, image: Image.Image, question: Question) -> str:
+    """Markup: for each network the verdict, its best classes, what it sees and why."""
+    return "".join(
+        _section(checkpoint, said, image, question) for checkpoint, said in answer(lab, image, question)
+    )
+
+
+def verdict(said: Answer) -> str:
+    """In words."""
+    (first, _), (second, _) = said.predictions[:2]
+    sentence = {"sure": text.SURE, "unsure": text.UNSURE, "none": text.NONE}[said.verdict]
+    return sentence.format(a=first, b=second, count=len(said.predictions))
+
+
+def _section(checkpoint: Checkpoint, said: Answer, image: Image.Image, question: Question) -> str:
+    info = checkpoint.info
+    seen = view(image, info.image_size, question.frame, question.harm)
+    label = question.label if question.label in info.classes else said.predictions[0][0]
+    _, heat = grad_cam(checkpoint, seen, [info.classes.index(label)])
+    large = as_image(seen).resize((SEEN_SCALE * info.image_size,) * 2, 0)
+    if question.harm.changes_nothing:  # the picture itself, at its own resolution
+        ground = crop_square(image, question.frame)
+        ground.thumbnail((HEAT_SIDE, HEAT_SIDE))
+    else:
+        ground = large
+    sees, why = escape(text.SEES.format(size=info.image_size)), escape(text.SPEAKS_FOR.format(label=label))
+    return (
+        f'<section><h4>{escape(title_of(info.model))}</h4><p class="lab-verdict" role="status">'
+        f"{escape(verdict(said))}</p>"
+        + bars(said.predictions[:TOP], NETWORK_COLOURS.get(info.model, SECOND))
+        + f'<div class="lab-heats"><figure class="lab-heat lab-sees"><img src="{png_url(as_image(seen))}" '
+        f'alt="{sees}"><figcaption>{sees}</figcaption></figure>'
+        f'<figure class="lab-heat"><img src="{jpeg_url(overlay(ground, heat[0]))}" alt="{why}">'
+        f"<figcaption>{why}</figcaption></figure></div></section>"
+    )
+
+
+def as_record(said: Answer, top: int) -> dict[str, Any]:
+    """For the API."""
+    return {
+        "label": said.predictions[0][0],
+        "verdict": said.verdict,
+        "probabilities": dict(said.predictions[: max(top, 1)]),
+        "in_distribution_score": said.in_distribution_score,
+    }
