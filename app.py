@@ -1,4 +1,4 @@
-"""CIFAR Lab: python app.py [--host --port --data --runs --login --share]. A Space starts it without any."""
+"""The door: python app.py [--host --port --data --runs --login --mcp --share]; a Space gives none of them."""
 
 import argparse
 import ipaddress
@@ -20,6 +20,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--data", help="cifar10, synthetic, or the path of a folder or a zip; offered first")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     parser.add_argument("--login", metavar="NAME:PASSWORD", help="ask for this login; it allows training")
+    parser.add_argument("--mcp", action="store_true", help="also offer the API as tools for agents (MCP)")
     parser.add_argument("--share", action="store_true", help="make a public address")
     return parser.parse_args()
 
@@ -67,6 +68,7 @@ def main() -> None:
             server_port=args.port,
             share=args.share,
             auth=login,
+            mcp_server=args.mcp,
             **launch_options(),
         )
     except InputError as error:

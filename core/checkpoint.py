@@ -22,6 +22,15 @@ BANK = "novelty.bank"
 KEY = "cifar_lab"  # of the header's metadata, whose values can only be strings
 
 
+class NoveltyScale(BaseModel):
+    """Mean and standard deviation of the two signs of `core.evaluation.novelty` on held-out images."""
+
+    energy_mean: float
+    energy_std: float = Field(gt=0)
+    nearness_mean: float
+    nearness_std: float = Field(gt=0)
+
+
 class CheckpointInfo(BaseModel):
     """What a checkpoint says of itself.
 
@@ -34,6 +43,7 @@ class CheckpointInfo(BaseModel):
         metrics: figures on the test images, as in the report.
         temperature: divides the logits wherever a probability is shown.
         none_threshold: below this in-distribution score a picture is none of the classes.
+        novelty: what that score is measured in.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -54,6 +64,7 @@ class CheckpointInfo(BaseModel):
     metrics: dict[str, Any] = {}
     temperature: float = Field(1.0, gt=0)
     none_threshold: float | None = None
+    novelty: NoveltyScale | None = None
     hardware: str = ""
     seconds: float = 0
 

@@ -164,6 +164,7 @@ NONE = "None of these {count}: it does not look like what the network was traine
 BAD_PICTURE = "This file can't be used: {reason}."
 NO_PICTURE = "There is no picture."
 BESIDE = "Beside it"
+FRAME = "Choose the part that counts"
 FRAME_NOTE = "Drag the square over what counts, or move it with the arrow keys."
 YOUR_PICTURE, FRAME_MOVE, FRAME_SIZE = "Your picture", "The part that counts; arrow keys move it", "Size"
 HEAT_OF, HEAT_OF_SAID = "Show what speaks for", "what it says"

@@ -4,8 +4,9 @@ from core.evaluation.calibration import expected_calibration_error, fit_temperat
 from core.evaluation.footprint import footprint, images_per_second
 from core.evaluation.novelty import (
     bank_size,
+    energy,
     familiarity,
-    fit_threshold,
+    fit_novelty,
     logits_and_features,
     make_bank,
 )
@@ -17,11 +18,12 @@ __all__ = [
     "Interrupted",
     "Report",
     "bank_size",
+    "energy",
     "evaluate_checkpoint",
     "expected_calibration_error",
     "familiarity",
+    "fit_novelty",
     "fit_temperature",
-    "fit_threshold",
     "footprint",
     "images_per_second",
     "logits_and_features",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.checkpoint import Checkpoint
 from core.data.pictures import CENTRE, Frame, crop_square, to_pixels
-from core.evaluation import familiarity, logits_and_features, predict
+from core.evaluation import energy, familiarity, logits_and_features, predict
 from core.inference.distort import Distortion, distort
 
 SURE = 0.6  # calibrated probability of the best class from which on it is called sure
@@ -67,10 +67,11 @@ def classify_views(checkpoint: Checkpoint, views: Tensor, mirror: bool = True) -
     logits, features = said[:, : len(info.classes)].double(), said[: len(views), len(info.classes) :]
     logits = logits.unflatten(0, (-1, len(views))).mean(dim=0)
     probabilities = F.softmax(logits / info.temperature, dim=1)
-    if checkpoint.bank is not None:
-        scores = familiarity(features, checkpoint.bank)
+    plain = said[: len(views), : len(info.classes)]
+    if checkpoint.bank is not None and info.novelty is not None:
+        scores = familiarity(plain, features, checkpoint.bank, info.novelty)
     else:  # no training images to compare with
-        scores = torch.logsumexp(logits, dim=1)
+        scores = energy(plain)
     return [_answer(checkpoint, p, score.item()) for p, score in zip(probabilities, scores, strict=True)]
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from core import InputError
-from core.checkpoint import CheckpointInfo
+from core.checkpoint import CheckpointInfo, NoveltyScale
 from core.data.batches import EpochBatches, channel_statistics, resize_set
 from core.data.image_set import DataSet, ImageSet, stratified_split
 from core.device import autocast, describe_device, pick_device, pick_precision, place, prepare
@@ -34,9 +34,8 @@ from core.evaluation import (
     Interrupted,
     Report,
     bank_size,
-    familiarity,
+    fit_novelty,
     fit_temperature,
-    fit_threshold,
     logits_and_features,
     make_bank,
     make_report,
@@ -139,6 +138,7 @@ class Trainer:
         self.test_logits: Tensor | None = None
         self.temperature = 1.0
         self.bank: Tensor | None = None
+        self.novelty: NoveltyScale | None = None
         self.none_threshold: float | None = None
         self._pending: list[tuple[int, Tensor]] = []  # (step, loss) not yet read from the device
         self._loss_sum = torch.zeros((), device=self.device)
@@ -395,19 +395,22 @@ class Trainer:
         )
 
     def _fit_novelty(self, size: int) -> None:
-        """Keep features of some training images, and the score that most held-out images reach."""
+        """Keep features of some training images, and how like these the held-out images are."""
 
-        def features_of(images: Tensor) -> Tensor:
+        def look(images: Tensor) -> tuple[Tensor, Tensor]:
             ask = {"size": size, "device": self.device, "answer": logits_and_features}
-            return predict(self.final_model, images, self.mean, self.std, **ask)[:, len(self.data.classes) :]
+            said = predict(self.final_model, images, self.mean, self.std, **ask)
+            return said[:, : len(self.data.classes)], said[:, len(self.data.classes) :]
 
         if not len(self._held_out):
             return
-        held_out = features_of(self._held_out.images)
+        logits, features = look(self._held_out.images)
         images = ImageSet(self.train_images.images.cpu(), self.train_images.labels.cpu())
-        some = _some_of_each_class(images, bank_size(held_out.shape[1]), self.config.seed)
-        self.bank = make_bank(features_of(some.images))
-        self.none_threshold = fit_threshold(familiarity(held_out, self.bank))
+        some = _some_of_each_class(images, bank_size(features.shape[1]), self.config.seed)
+        bank = make_bank(look(some.images)[1])
+        fitted = fit_novelty(logits, features, bank)
+        if fitted is not None:
+            self.bank, (self.novelty, self.none_threshold) = bank, fitted
 
     def _predict(
         self, images: Tensor, size: int, dtype: torch.dtype = torch.float32, mirror: bool = False
@@ -471,6 +474,7 @@ class Trainer:
             metrics=metrics,
             temperature=self.temperature,
             none_threshold=self.none_threshold,
+            novelty=self.novelty,
             hardware=describe_device(self.device),
             seconds=round(self._work_seconds(), 1),
         )

@@ -22,6 +22,7 @@ from demo.tabs.results import checkpoint_choices
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"  # drawn by examples/draw.py
 FILE_TYPES = ["image", ".zip"]
+SAID = ""  # among the classes: the one that the network says; no class is called so
 
 
 class PictureInput(gr.Image):
@@ -76,7 +77,8 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
                 elem_id="examples",
                 api_visibility="private",
             )
-            picker = FramePicker(elem_id="frame")
+            with gr.Accordion(text.FRAME, open=False):
+                picker = FramePicker(elem_id="frame")
             with gr.Accordion(text.BREAK_IT, open=False):
                 gr.Markdown(text.BREAK_NOTE, elem_classes="lab-note")
                 sliders = [
@@ -153,7 +155,7 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
 
     def on_network(name: str | None) -> Any:
         classes = lab.info(name).classes if name else []
-        return gr.Dropdown(choices=[(text.HEAT_OF_SAID, None), *classes] if classes else [], value=None)
+        return gr.Dropdown(choices=[(text.HEAT_OF_SAID, SAID), *((c, c) for c in classes)], value=SAID)
 
     def on_reset() -> list[float]:
         return [0, 0, 1, 100, 0]

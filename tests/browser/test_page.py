@@ -1,6 +1,7 @@
 """The page in a real Chromium, and its API through gradio_client, as a user meets them."""
 
 import io
+import json
 import os
 import re
 import shutil
@@ -46,10 +47,10 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def start_app(port: int, runs: Path) -> subprocess.Popen[bytes]:
+def start_app(port: int, runs: Path, *options: str) -> subprocess.Popen[bytes]:
     """The app, started as the README says; returns when it answers."""
     process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port), "--runs", str(runs), "--data", "synthetic"],
+        [sys.executable, "app.py", "--port", str(port), "--runs", str(runs), "--data", "synthetic", *options],
         cwd=ROOT,
     )
     deadline = time.monotonic() + 60
@@ -250,6 +251,38 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     expect(page.locator("#answer .lab-verdict")).not_to_be_empty()
     expect(page.locator("#answer .lab-class").first).to_have_text("star")
 
+    expect(page.locator("#answer .lab-heat")).to_have_count(2)  # what it sees, and why
+    before = page.locator("#answer .lab-sees img").get_attribute("src")
+    page.get_by_role("button", name="Choose the part that counts").click()
+    box = page.locator("#frame .lab-frame-box")
+    page.locator("#frame input").fill("0.5")
+    expect(page.locator("#answer .lab-sees img")).not_to_have_attribute("src", before, timeout=SOON)
+    smaller = page.locator("#answer .lab-sees img").get_attribute("src")
+    at = box.bounding_box()
+    page.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(at["x"], at["y"], steps=4)
+    page.mouse.up()
+    expect(page.locator("#answer .lab-sees img")).not_to_have_attribute("src", smaller, timeout=SOON)
+    moved = page.locator("#answer .lab-sees img").get_attribute("src")
+    page.get_by_role("button", name="Try to break it").click()
+    page.get_by_label("number input for Noise").fill("60")
+    page.get_by_label("number input for Noise").press("Enter")
+    expect(page.locator("#answer .lab-sees img")).not_to_have_attribute("src", moved, timeout=SOON)
+    page.get_by_role("button", name="As it was").click()
+    expect(page.locator("#answer .lab-sees img")).to_have_attribute("src", moved, timeout=SOON)
+    choose(page, "classify-class", "ring")
+    expect(page.locator("#answer")).to_contain_text("what speaks for ring", timeout=SOON)
+
+    page.get_by_role("button", name="Many pictures at once").click()
+    page.locator("#many-files input[type=file]").set_input_files(picture)
+    expect(page.locator("#many-files")).to_contain_text(picture.name, timeout=SOON)
+    page.locator("#many-start").click()
+    expect(page.locator("#many tbody tr")).to_have_count(1, timeout=SOON)
+    with page.expect_download() as download:
+        page.locator("#many-csv").click()
+    assert download.value.path().read_text().startswith("file,error,Simple CNN label")
+
     client = Client(url, verbose=False)
     (run,) = [r for r in client.predict(api_name="/list_runs") if r["status"] == "finished"]
     answer = client.predict(handle_file(str(picture)), run["id"], 10, api_name="/classify")
@@ -309,7 +342,7 @@ def test_two_networks_are_compared_down_to_one_picture(open_page: Callable[..., 
 
     page.get_by_role("button", name="Measure the speed").click()
     expect(page.locator("#results .lab-table").last).to_contain_text(
-        re.compile(r"652 K\D+[\d,]{3,}"), timeout=SOON
+        re.compile(r"652 K\D*[\d,]{3,}"), timeout=SOON
     )
     shutil.rmtree(fresh.path)
 
@@ -455,6 +488,23 @@ def test_the_app_is_killed_and_the_training_is_found_again(browser: Browser, tmp
         end_workers(folder)
     steps = [e["step"] for e in settle(read_events(run.events_file)[0]) if e["type"] == "step"]
     assert steps == list(range(steps[0], steps[-1] + 1, steps[0]))  # none lost, none doubled
+
+
+def test_with_mcp_the_api_is_offered_as_tools(tmp_path: Path) -> None:
+    port = free_port()
+    app = start_app(port, tmp_path / "runs", "--mcp")
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/gradio_api/mcp/schema", timeout=20) as answer:
+            tools = {tool["meta"]["endpoint_name"]: tool for tool in json.load(answer)}
+    finally:
+        app.terminate()
+        app.wait(10)
+    assert set(tools) == {
+        "classify", "start_training", "pause_training", "resume_training", "stop_training", "list_runs",
+        "run_status", "report",
+    }  # fmt: skip
+    assert tools["classify"]["inputSchema"]["required"] == ["image", "checkpoint"]
+    assert all(tool["description"] for tool in tools.values())
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

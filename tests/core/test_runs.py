@@ -73,8 +73,8 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_the_last_save_and_the_run_goes_on(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "small-disk")
 
-    def limit() -> None:  # weights (250 kB) fit, the resume state (500 kB) doesn't
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+    def limit() -> None:  # the network (420 kB) fits, the resume state (500 kB) doesn't
+        resource.setrlimit(resource.RLIMIT_FSIZE, (450_000, 450_000))
 
     code = start(*LONGER, "--save-every", 1, "--out", run.path, preexec_fn=limit).wait(200)
     assert code == 0

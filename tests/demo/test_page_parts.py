@@ -1,5 +1,6 @@
 """What the page's handlers answer, without a browser."""
 
+import csv
 import io
 import json
 import shlex
@@ -17,7 +18,9 @@ from PIL import Image
 from core import InputError
 from core.checkpoint import CheckpointInfo, save_checkpoint
 from core.data import DataSet, ImageSet, load_data
+from core.data.pictures import Frame
 from core.evaluation import Report, evaluate_checkpoint, make_report
+from core.inference import Distortion
 from core.models import create_model
 from core.runs import RunFolder, create_run, list_runs
 from core.runs.glimpse import filter_sheet, side_by_side
@@ -27,6 +30,7 @@ from demo.answers import Question
 from demo.evaluations import Predictions, evaluate_in_background, job_key, stored_predictions
 from demo.gallery import Look, choose, gallery
 from demo.lab import Lab
+from demo.many import classify_files
 from demo.report_view import show_results
 from demo.run_table import Rows
 from demo.tabs import classify, results, train
@@ -517,3 +521,44 @@ def test_an_archive_that_is_none_is_refused_and_nothing_kept(lab: Lab, tmp_path:
         assert job.error
         assert "Pets" not in lab.sources
         assert not list(lab.data_dir.glob("uploads/*"))
+
+
+def test_two_networks_answer_with_reasons_and_names_are_escaped(lab: Lab, picture: Path) -> None:
+    other = "20260101-000000-simple-cnn-bcde"
+    make_network(lab, RUN, ["<b>x", "y"])
+    make_network(lab, other, ["<b>x", "y"], seed=1)
+    shown = classify.show_answer(lab, str(picture), Question((RUN, other), label="y"))
+    assert shown.count("<section>") == 2
+    assert shown.count("what speaks for y") == 4  # as text and as alternative text
+    assert "<b>x" not in shown
+    assert "&lt;b&gt;x" in shown
+    moved = Question((RUN,), frame=Frame(0, 0, 0.3), harm=Distortion(noise=20))
+    assert classify.show_answer(lab, str(picture), moved) != classify.show_answer(
+        lab, str(picture), Question((RUN,))
+    )
+
+
+def test_many_files_become_a_table_and_a_csv(lab: Lab, picture: Path, tmp_path: Path) -> None:
+    make_network(lab, RUN, ["=SUM(1)", "y"])
+    odd = tmp_path / "=cmd.png"
+    shutil.copy(picture, odd)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8 no picture")
+    zipped = archive(tmp_path / "more.zip", {"<i>": 120})
+    out = tmp_path / "answers.csv"
+    seen: list[tuple[int, int]] = []
+    markup = classify_files(
+        lab, [RUN], [str(f) for f in (odd, broken, zipped)], out, lambda _, *far: seen.append(far)
+    )
+    rows = list(csv.DictReader(out.open(encoding="utf-8")))
+    assert [row["file"] for row in rows[:2]] == ["'=cmd.png", "broken.jpg"]
+    assert len(rows) == 122
+    assert seen[-1] == (122, 122)
+    assert "not a picture" in rows[1]["error"] or "broken" in rows[1]["error"]
+    assert float(rows[0]["Simple CNN =SUM(1)"]) + float(rows[0]["Simple CNN y"]) == pytest.approx(1, abs=1e-3)
+    assert rows[0]["Simple CNN label"] in ("'=SUM(1)", "y")
+    assert markup.count("<tr>") == 1 + 100
+    assert "<i>/" not in markup
+    assert "The first 100 of 122" in markup
+    with pytest.raises(InputError):
+        classify_files(lab, [RUN], [], out, lambda *far: None)
