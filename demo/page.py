@@ -91,16 +91,17 @@ def build_page(lab: Lab) -> gr.Blocks:
             newest = train.newest_run(runs)
             networks = results.checkpoint_choices(lab, runs)
             first = networks[0][1] if networks else None
+            second = _beside(networks)
             return (
                 show_run(newest),
                 {"shown": newest},
                 gr.Dropdown(choices=list(lab.sources)),
                 gr.Dropdown(choices=networks, value=first),
-                gr.Dropdown(choices=networks, value=None),
+                gr.Dropdown(choices=networks, value=second),
                 gr.Dropdown(choices=results.data_choices(lab, first), value=results.OWN if first else None),
-                show_results(lab, first),
+                show_results(lab, first, second),
                 gr.Dropdown(choices=networks, value=first),
-                gr.Dropdown(choices=networks, value=_beside(networks)),
+                gr.Dropdown(choices=networks, value=second),
                 classify.show_answer(lab, None, Question((first,) if first else ())),
             )
 

@@ -7,7 +7,6 @@ from core import InputError
 from core.checkpoint import CheckpointInfo
 from core.data.cifar10 import CLASSES
 from core.evaluation import Report, footprint, mcnemar
-from core.evaluation.predict import BATCH_SIZE
 from demo import charts, text
 from demo.evaluations import Predictions, report_of, stored_predictions
 from demo.lab import Lab
@@ -229,7 +228,7 @@ def costs_table(lab: Lab, names: list[str], measured: dict[str, float] | None = 
             f"<td>{text.size(lab.checkpoint_path(name).stat().st_size)}</td>"
             f"<td>{text.short_count(needs.multiply_adds)}</td><td>{rate}</td></tr>"
         )
-    after = f"<p class='lab-note'>{text.MEASURED_NOTE.format(batch=BATCH_SIZE)}</p>"
+    after = f"<p class='lab-note'>{text.MEASURED_NOTE}</p>"
     if not measured:
         after = f"<div class='lab-actions'>{button('measure', text.MEASURE)}</div>"
     return _rows(list(text.COST_HEADS), rows) + after

@@ -150,7 +150,7 @@ CLOSE = "Close"
 COSTS = "What it costs"
 COST_HEADS = ("Network", "Parameters", "File", "Multiply-adds an image", "Images a second here")
 MEASURE = "Measure the speed"
-MEASURED_NOTE = "Speed: batches of {batch} on this server, now, beside whatever else it does."
+MEASURED_NOTE = "Speed: whole batches on this server, now, beside whatever else it does."
 CLASS, COUNT = "Class", "Test pictures"
 
 # Classify

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.checkpoint import Checkpoint
-from core.evaluation.predict import BATCH_SIZE, predict
+from core.evaluation.predict import batch_size, predict
 from core.models import create_model
 
 
@@ -31,8 +31,9 @@ def footprint(model: str, num_classes: int, size: int) -> Footprint:
 def images_per_second(checkpoint: Checkpoint, seconds: float = 1.0) -> float:
     """Measured here and now on noise, in batches as `predict` uses them, for about so many seconds."""
     info = checkpoint.info
-    noise = torch.randint(0, 256, (BATCH_SIZE, 3, info.image_size, info.image_size), dtype=torch.uint8)
     device = next(checkpoint.model.parameters()).device
+    shape = (batch_size(device), 3, info.image_size, info.image_size)
+    noise = torch.randint(0, 256, shape, dtype=torch.uint8)
     ask = {"size": info.image_size, "device": device}
     predict(checkpoint.model, noise[:10], info.mean, info.std, **ask)  # warm
     done, start = 0, time.perf_counter()

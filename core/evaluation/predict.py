@@ -8,11 +8,16 @@ from torch import Tensor, nn
 from core.data.batches import normalise, resize_set
 from core.device import autocast
 
-BATCH_SIZE = 250
+BATCH_SIZE, CPU_BATCH_SIZE = 250, 64  # on a CPU DenseNet is 1.5 times as fast so, ResNet 1.1 times
 
 
 class Interrupted(Exception):
     """Whoever was asked whether to stop said yes."""
+
+
+def batch_size(device: torch.device) -> int:
+    """Images that are asked about at once."""
+    return CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
 
 
 @torch.no_grad()
@@ -49,16 +54,17 @@ def predict(
     was_training = model.training
     model.eval()
     logits: list[Tensor] = []
+    count = batch_size(device)
     try:
-        for start in range(0, len(images), BATCH_SIZE):
+        for start in range(0, len(images), count):
             if should_stop is not None and should_stop():
                 raise Interrupted
-            pixels = resize_set(images[start : start + BATCH_SIZE].to(device), size)
+            pixels = resize_set(images[start : start + count].to(device), size)
             batch = normalise(pixels, mean_t, std_t)
             with autocast(device, dtype):
                 logits.append(answer(model, batch.flip(3) if mirror else batch).float())
             if on_batch is not None:
-                on_batch(min(start + BATCH_SIZE, len(images)), len(images))
+                on_batch(min(start + count, len(images)), len(images))
     finally:
         model.train(was_training)
     if not logits:
