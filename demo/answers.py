@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from core import InputError
 from core.checkpoint import Checkpoint
@@ -48,20 +49,21 @@ def read_file(path: str | None) -> Image.Image:
         raise InputError(text.BAD_PICTURE.format(reason=error)) from None
 
 
-def answer(lab: Lab, image: Image.Image, question: Question) -> list[tuple[Checkpoint, Answer]]:
-    """What each network says."""
+def answer(lab: Lab, image: Image.Image, question: Question) -> list[tuple[Checkpoint, Tensor, Answer]]:
+    """Each network, the pixels (3, size, size) uint8 that it sees, and what it says."""
     found = []
     for name in question.names:
         checkpoint = lab.checkpoint(name)
         seen = view(image, checkpoint.info.image_size, question.frame, question.harm)
-        found.append((checkpoint, classify_views(checkpoint, seen[None])[0]))
+        found.append((checkpoint, seen, classify_views(checkpoint, seen[None])[0]))
     return found
 
 
 def show_answers(lab: Lab, image: Image.Image, question: Question) -> str:
     """Markup: for each network the verdict, its best classes, what it sees and why."""
     return "".join(
-        _section(checkpoint, said, image, question) for checkpoint, said in answer(lab, image, question)
+        _section(checkpoint, seen, said, image, question)
+        for checkpoint, seen, said in answer(lab, image, question)
     )
 
 
@@ -72,17 +74,17 @@ def verdict(said: Answer) -> str:
     return sentence.format(a=first, b=second, count=len(said.predictions))
 
 
-def _section(checkpoint: Checkpoint, said: Answer, image: Image.Image, question: Question) -> str:
+def _section(
+    checkpoint: Checkpoint, seen: Tensor, said: Answer, image: Image.Image, question: Question
+) -> str:
     info = checkpoint.info
-    seen = view(image, info.image_size, question.frame, question.harm)
     label = question.label if question.label in info.classes else said.predictions[0][0]
     _, heat = grad_cam(checkpoint, seen, [info.classes.index(label)])
-    large = as_image(seen).resize((SEEN_SCALE * info.image_size,) * 2, 0)
     if question.harm.changes_nothing:  # the picture itself, at its own resolution
         ground = crop_square(image, question.frame)
         ground.thumbnail((HEAT_SIDE, HEAT_SIDE))
     else:
-        ground = large
+        ground = as_image(seen).resize((SEEN_SCALE * info.image_size,) * 2, 0)
     sees, why = escape(text.SEES.format(size=info.image_size)), escape(text.SPEAKS_FOR.format(label=label))
     return (
         f'<section><h4>{escape(title_of(info.model))}</h4><p class="lab-verdict" role="status">'

@@ -1,6 +1,7 @@
 """What a network costs to use: multiply-adds for an image, and images a second on this machine."""
 
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ class Footprint(NamedTuple):
     multiply_adds: int
 
 
+@lru_cache(maxsize=64)  # asked for whenever results are shown
 def footprint(model: str, num_classes: int, size: int) -> Footprint:
     """Of a network for images of `size` pixels a side. A multiply-add is two FLOPs."""
     with torch.device("meta"):
