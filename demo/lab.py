@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,12 @@ class DataJob:
     error: str | None = None
     finished: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def so_far(self) -> Iterator[str]:
+        """Say how far it is, a few times a second, until it is done."""
+        while not self.finished.wait(0.3):
+            share = f" {self.done / self.total:.0%}" if self.total else ""
+            yield f"{text.STAGES.get(self.stage, '…')}{share}"
 
 
 class Cancelled(Exception):

@@ -17,7 +17,7 @@ from core.runs import RunSummary
 from demo import text
 from demo.evaluations import Predictions, evaluate_in_background, job_key, report_of, stored_predictions
 from demo.gallery import Look, close_look, gallery
-from demo.lab import DataJob, Lab
+from demo.lab import Lab
 from demo.markup import button, progress_bar
 from demo.plot_view import PlotView
 from demo.report_view import SLOTS, change, costs_table, only_a_sentence, show_results
@@ -84,7 +84,7 @@ def _prepare(lab: Lab, names: list[str], title: str) -> Iterator[str | tuple[Dat
     if known is None or not lab.is_at_hand(known):
         raise InputError(text.STRIP_NEEDS_DATA.format(name=title or info.data))
     job = lab.load_in_background(known)
-    yield from _waiting(job)
+    yield from job.so_far()
     data = job.data
     if data is None or list(data.classes) != info.classes:
         raise InputError(job.error or text.STRIP_NEEDS_DATA.format(name=title or info.data))
@@ -94,7 +94,7 @@ def _prepare(lab: Lab, names: list[str], title: str) -> Iterator[str | tuple[Dat
         said = stored_predictions(lab, name, "" if own else known)
         if said is None or not said.labels.equal(data.test.labels):
             answering = evaluate_in_background(lab, name, known)
-            yield from _waiting(answering)
+            yield from answering.so_far()
             said = stored_predictions(lab, name, known)
             if said is None:
                 raise InputError(answering.error or text.NO_REPORT)
@@ -218,7 +218,7 @@ def pressed_on(
             lab.cancel(job_key(name, known))
             return
         job = evaluate_in_background(lab, name, known)
-        for words in _waiting(job):
+        for words in job.so_far():
             share = progress_bar(job.done / job.total if job.total else 0)
             cancel = f'<div class="lab-actions">{button("cancel", text.CANCEL)}</div>'
             yield change(name, "html-head", f'<p class="lab-facts">{escape(words)}</p>{share}{cancel}'), look
@@ -256,13 +256,6 @@ def pressed_on(
             if look.only is not None and pressed.action in ("first", "second") and look.page == 1:
                 yield None, look  # the numbers of both are known now
             yield change(name, "html-gallery", markup), look
-
-
-def _waiting(job: DataJob) -> Any:
-    """Yield how far a job is, until it is done."""
-    while not job.finished.wait(0.3):
-        share = f" {job.done / job.total:.0%}" if job.total else ""
-        yield f"{text.STAGES.get(job.stage, '…')}{share}"
 
 
 def _pressed(event: gr.EventData) -> Pressed:

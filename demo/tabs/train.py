@@ -274,9 +274,8 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         if not path:
             raise gr.Error(text.UPLOAD_NONE, print_exception=False)
         job = lab.upload_in_background(name, Path(path))
-        while not job.finished.wait(0.3):
-            share = f" {job.done / job.total:.0%}" if job.total else ""
-            yield gr.skip(), f"{text.STAGES.get(job.stage, '…')}{share}", gr.skip()
+        for words in job.so_far():
+            yield gr.skip(), words, gr.skip()
         if job.error is not None:
             yield gr.skip(), job.error, gr.skip()
             return
@@ -291,10 +290,8 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
 
     def on_download(title: str) -> Any:
         job = lab.load_in_background(title)
-        while not job.finished.wait(0.5):
-            stage = text.STAGES.get(job.stage, "…")
-            share = f" {job.done / job.total:.0%}" if job.total else ""
-            yield f"{stage}{share}", gr.Button(interactive=False)
+        for words in job.so_far():
+            yield words, gr.Button(interactive=False)
         failed = job.error is not None
         yield job.error or text.DATA_READY, gr.Button(visible=failed, interactive=True)
 
