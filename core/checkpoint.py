@@ -31,6 +31,20 @@ class NoveltyScale(BaseModel):
     nearness_std: float = Field(gt=0)
 
 
+class Origin(BaseModel):
+    """The network a training began with, in place of random weights.
+
+    Attributes:
+        file: the name of its file, or of its run.
+        epochs, seconds: what had gone into it, its own origin included.
+    """
+
+    file: str
+    data: str
+    epochs: float
+    seconds: float
+
+
 class CheckpointInfo(BaseModel):
     """What a checkpoint says of itself.
 
@@ -38,12 +52,13 @@ class CheckpointInfo(BaseModel):
         image_size: height and width the network is used at, in pixels.
         mean, std: of each channel, in 0..1.
         recipe: the fields of `core.training.recipe.Recipe` it was trained with.
-        epochs: passes over the training images that were made.
+        epochs: passes over the training images that were made, those of the origin not counted.
         hold_out: how many training images were kept for fitting; chosen by `seed`.
         metrics: figures on the test images, as in the report.
         temperature: divides the logits wherever a probability is shown.
         none_threshold: below this in-distribution score a picture is none of the classes.
         novelty: what that score is measured in.
+        origin: what the training began with; None: random weights.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -65,6 +80,7 @@ class CheckpointInfo(BaseModel):
     temperature: float = Field(1.0, gt=0)
     none_threshold: float | None = None
     novelty: NoveltyScale | None = None
+    origin: Origin | None = None
     hardware: str = ""
     seconds: float = 0
 

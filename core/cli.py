@@ -75,7 +75,14 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change any field of the recipe; repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="The same seed gives the same run.", show_default="0, or that of --from"),
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="CHECKPOINT", help="Begin with this network's weights."),
+    ] = None,
     device: Annotated[Device, typer.Option(help="What to train on.")] = Device.auto,
     subset: Annotated[int | None, typer.Option(help="Train on so many images only.")] = None,
     save_every: Annotated[float, typer.Option(help="Seconds between two saves.")] = 300,
@@ -104,6 +111,7 @@ def train(
     data_dir: DataDirOption = Path("data"),
 ) -> None:
     """Train a network; leaves model.safetensors and report.json in the run's folder."""
+    from core.checkpoint import read_info
     from core.data import NAMED_SOURCES, require_source
     from core.device import pick_device
     from core.runs import RunFolder, create_run, execute, new_run_id
@@ -123,12 +131,16 @@ def train(
         )
         recipe = with_changes(recipe, **_fields(change or []))
         require_source(data)
+        origin = find_checkpoint(start_from, Path("runs")).resolve() if start_from else None
+        if seed is None:
+            seed = read_info(origin).seed if origin else 0
         config = TrainConfig(
             model=model,
             data=data if data in NAMED_SOURCES else str(Path(data).expanduser().resolve()),
             preset=preset.value,
             recipe=recipe,
             seed=seed,
+            start_from=str(origin) if origin else None,
             device=device.value,
             precision=precision.value,
             compile=compile_.value,

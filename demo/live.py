@@ -108,6 +108,8 @@ def command_of(config: Any) -> str:
     """The terminal command that would train the same again."""
     command = ["python", "-m", "core", "train", "--model", config.model, "--data", config.data]
     command += ["--preset", config.preset, "--seed", str(config.seed), "--device", config.device]
+    if config.start_from:
+        command += ["--from", config.start_from]
     for name, value in config.recipe.model_dump(mode="json").items():
         if value is not None:
             command += ["--set", f"{name}={json.dumps(value, separators=(',', ':'))}"]

@@ -86,6 +86,7 @@ class TrainConfig(BaseModel):
     preset: Literal["quick", "fast", "accurate", "classic"] = "fast"
     recipe: Recipe
     seed: int = Field(0, ge=0, le=MAX_SEED)
+    start_from: str | None = None  # path of a checkpoint to begin with; None: random weights
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"  # torch.compile; auto: where it is paid back

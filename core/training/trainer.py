@@ -18,6 +18,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from core import InputError
-from core.checkpoint import CheckpointInfo, NoveltyScale
+from core.checkpoint import Checkpoint, CheckpointInfo, NoveltyScale, Origin, load_checkpoint
 from core.data.batches import EpochBatches, channel_statistics, resize_set
 from core.data.image_set import DataSet, ImageSet, stratified_split
 from core.device import autocast, describe_device, pick_device, pick_precision, place, prepare
@@ -118,6 +119,9 @@ class Trainer:
 
         torch.manual_seed(config.seed)
         self.model = place(create_model(config.model, len(data.classes)), self.device)
+        self.origin: Origin | None = None
+        if config.start_from and not resume:
+            self._begin_with(load_checkpoint(Path(config.start_from)))
         if config.memory_efficient:
             use_less_memory(self.model)
         if config.sync_batch_norm:
@@ -147,6 +151,30 @@ class Trainer:
         if resume:
             self._restore(resume)
         self._clock = time.monotonic()
+
+    def _begin_with(self, start: Checkpoint) -> None:
+        """Take over the weights of another training; the last layer only where the classes are the same."""
+        info, name = start.info, Path(self.config.start_from).name
+        if info.model != self.config.model:
+            raise InputError(f"'{name}' is a {info.model}; a {self.config.model} can't begin with it.")
+        held_out = (self.config.seed, len(self._held_out))
+        if info.data_fingerprint == self.data.fingerprint and held_out != (info.seed, info.hold_out):
+            raise InputError(
+                f"'{name}' has learned from images that would now be held out. "
+                f"Use its --seed {info.seed} and --set hold_out={info.hold_out}."
+            )
+        weights = start.model.state_dict()
+        if info.classes != list(self.data.classes):
+            head = [name for name, m in self.model.named_modules() if isinstance(m, nn.Linear)][-1]
+            weights = {k: v for k, v in weights.items() if not k.startswith(f"{head}.")}
+        self.model.load_state_dict(weights, strict=False)
+        before = info.origin or Origin(file="", data="", epochs=0, seconds=0)
+        self.origin = Origin(
+            file=name,
+            data=info.data,
+            epochs=before.epochs + info.epochs,
+            seconds=before.seconds + info.seconds,
+        )
 
     def events(self) -> Iterator[Event]:
         """Train; yield what happens. Ends early, between two steps, when told to stop."""
@@ -475,6 +503,7 @@ class Trainer:
             temperature=self.temperature,
             none_threshold=self.none_threshold,
             novelty=self.novelty,
+            origin=self.origin,
             hardware=describe_device(self.device),
             seconds=round(self._work_seconds(), 1),
         )
@@ -511,6 +540,7 @@ class Trainer:
                 "memory_format": "channels_last",
                 "compile": bool(self.compiling),
                 "processes": self.ranks.world,
+                "origin": self.origin.model_dump() if self.origin else None,
             },
         )
 
@@ -523,6 +553,8 @@ class Trainer:
             )
         self.step, self.epoch = state.values["step"], state.values["epoch"]
         self.seconds = state.values["seconds"]
+        origin = state.values.get("origin")
+        self.origin = Origin.model_validate(origin) if origin else None
         self.model.load_state_dict(state.group("model"))
         if self._average is not None:
             self._average.load_state_dict(state.group("average"))

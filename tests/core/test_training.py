@@ -7,7 +7,9 @@ import torch
 from pydantic import ValidationError
 
 from core import InputError
+from core.checkpoint import load_checkpoint, save_checkpoint
 from core.data import DataSet, ImageSet
+from core.data.image_set import make_data_set
 from core.models import MODELS
 from core.training.recipe import PRESETS, Recipe, preset_recipe, with_changes
 from core.training.state import TrainingState, load_state, save_state
@@ -229,3 +231,60 @@ def test_a_damaged_state_is_refused(tmp_path: Path, shapes: DataSet) -> None:
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(InputError, match="no readable saved state"):
         load_state(file)
+
+
+def trained(path: Path, data: DataSet, **recipe: object) -> Path:
+    """A checkpoint of a few steps, as a run leaves it."""
+    trainer = Trainer(make_config(epochs=1, **recipe), data)
+    list(trainer.events())
+    save_checkpoint(path, trainer.weights(), trainer.checkpoint_info(), trainer.bank)
+    return path
+
+
+def test_a_training_goes_on_from_another_ones_weights(shapes: DataSet, tmp_path: Path) -> None:
+    file = trained(tmp_path / "first.safetensors", shapes)
+    config = make_config(epochs=1, peak_lr=1e-9).model_copy(update={"start_from": str(file)})
+    trainer = Trainer(config, shapes)
+    for name, weight in load_checkpoint(file).model.state_dict().items():
+        assert torch.equal(trainer.weights()[name], weight)
+    list(trainer.events())
+    info = trainer.checkpoint_info()
+    assert info.origin is not None
+    assert (info.origin.file, info.origin.epochs, info.epochs) == ("first.safetensors", 1, 1)
+    assert trainer.report.accuracy == load_checkpoint(file).info.metrics["accuracy"]  # barely moved
+
+
+def test_a_resume_needs_its_origin_no_more(shapes: DataSet, tmp_path: Path) -> None:
+    file = trained(tmp_path / "first.safetensors", shapes)
+    config = make_config().model_copy(update={"start_from": str(file)})
+    whole = Trainer(config, shapes)
+    list(whole.events())
+    first = Trainer(config, shapes)
+    first.should_stop = lambda: first.step >= 7
+    list(first.events())
+    file.unlink()
+    second = Trainer(config, shapes, resume=first.state())
+    list(second.events())
+    assert same_weights(whole, second)
+    assert second.checkpoint_info().origin == whole.checkpoint_info().origin
+
+
+def test_an_origin_that_knows_the_held_out_images_is_refused(shapes: DataSet, tmp_path: Path) -> None:
+    file = trained(tmp_path / "first.safetensors", shapes)
+    other = make_config().model_copy(update={"start_from": str(file), "seed": 1})
+    with pytest.raises(InputError, match="--seed 0"):
+        Trainer(other, shapes)
+    deeper = make_config("plain18", sizes=((0.0, 16),)).model_copy(update={"start_from": str(file)})
+    with pytest.raises(InputError, match="a plain18 can't begin with it"):
+        Trainer(deeper, shapes)
+
+
+def test_other_classes_take_over_all_but_the_last_layer(shapes: DataSet, tmp_path: Path) -> None:
+    file = trained(tmp_path / "first.safetensors", shapes)
+    two = ImageSet(shapes.train.images, shapes.train.labels % 2)
+    test = ImageSet(shapes.test.images, shapes.test.labels % 2)
+    other = make_data_set(two, test, ("even", "odd"), "halves")
+    trainer = Trainer(make_config().model_copy(update={"start_from": str(file)}), other)
+    ours, theirs = trainer.weights(), load_checkpoint(file).model.state_dict()
+    moved = [name for name in ours if not torch.equal(ours[name], theirs[name])]
+    assert moved and all(ours[name].shape[0] == 2 for name in moved)
