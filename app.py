@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
 
 def options() -> argparse.Namespace:
@@ -19,6 +20,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=7860, help="port to serve on")
     parser.add_argument("--data", help="cifar10, synthetic, or the path of a folder or a zip; offered first")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    parser.add_argument(
+        "--checkpoints", type=Path, default=CHECKPOINTS, help="folder of the networks offered"
+    )
     parser.add_argument("--login", metavar="NAME:PASSWORD", help="ask for this login; it allows training")
     parser.add_argument("--mcp", action="store_true", help="also offer the API as tools for agents (MCP)")
     parser.add_argument("--share", action="store_true", help="make a public address")
@@ -59,7 +63,7 @@ def main() -> None:
         if args.data is not None:
             require_source(args.data)
         args.runs.mkdir(parents=True, exist_ok=True)
-        lab = Lab(args.runs, args.data, can_train=private or login is not None)
+        lab = Lab(args.runs, args.data, private or login is not None, args.checkpoints)
         if lab.can_train:
             lab.watch_queue()
         page = build_page(lab)

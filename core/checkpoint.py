@@ -52,6 +52,7 @@ class CheckpointInfo(BaseModel):
         image_size: height and width the network is used at, in pixels.
         mean, std: of each channel, in 0..1.
         recipe: the fields of `core.training.recipe.Recipe` it was trained with.
+        data, data_title: the source it was trained on; what to call it, if that says more.
         epochs: passes over the training images that were made, those of the origin not counted.
         hold_out: how many training images were kept for fitting; chosen by `seed`.
         metrics: figures on the test images, as in the report.
@@ -74,6 +75,7 @@ class CheckpointInfo(BaseModel):
     seed: int = 0
     epochs: float = 0
     data: str = ""
+    data_title: str = ""
     data_fingerprint: str = ""
     hold_out: int = 0
     metrics: dict[str, Any] = {}
@@ -106,7 +108,7 @@ def save_checkpoint(
     Raises:
         OSError: the disk is full or not writable; the file is as it was before.
     """
-    parts = weights if bank is None else weights | {BANK: bank}
+    parts = weights if bank is None else weights | {BANK: bank.half()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
     header = {KEY: info.model_dump_json(), "format": "pt"}
     save_tensors(path, tensors, header)

@@ -194,7 +194,7 @@ def evaluate(
     loaded = load_checkpoint(path, target)
     bar = _Bar()
     images = load_data(data, data_dir=data_dir, progress=bar.show)
-    report = evaluate_checkpoint(
+    report, _ = evaluate_checkpoint(
         loaded, images, tta=tta, on_batch=lambda done, total: bar.show("evaluate", done, total)
     )
     bar.clear()
@@ -335,6 +335,32 @@ def benchmark(
     print(f"  peak memory {result['peak_memory_mb']:,.0f} MB, compiled in {result['compile_seconds']:.0f} s")
     for size, seconds in result["seconds_per_image"].items():
         print(f"  batch {size:>4}: {seconds * 1000:.2f} ms an image")
+
+
+@app.command()
+def ship(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    data: DataOption,
+    title: Annotated[str, typer.Option(help="What the checkpoint is to call its data.")],
+    to: Annotated[Path, typer.Option(help="Where to put it.")] = CHECKPOINTS,
+    curves_only: Annotated[bool, typer.Option("--curves-only", help="Leave the weights out.")] = False,
+    data_dir: DataDirOption = Path("data"),
+) -> None:
+    """Put a finished run among the networks that come with the program."""
+    from core.data import load_data, require_source
+    from core.runs import RunFolder
+    from core.runs.ship import ship_curves, ship_weights
+
+    require_source(data)
+    folder, bar = RunFolder(run), _Bar()
+    if not curves_only:
+        images = load_data(data, data_dir=data_dir, progress=bar.show)
+        report = ship_weights(
+            folder, images, to, title, on_batch=lambda done, total: bar.show("evaluate", done, total)
+        )
+        bar.clear()
+        print(f"accuracy {report.accuracy:.2%}, {report.accuracy_tta:.2%} with the mirror image")
+    print(ship_curves(folder, to))
 
 
 def find_checkpoint(name: str, runs_dir: Path) -> Path:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from core import InputError
 from core.data import DataSet, Progress
-from core.evaluation import Report, make_report, predict
+from core.evaluation import Report, evaluate_checkpoint, prediction_tensors
 from core.files import save_tensors
 from demo import text
 from demo.lab import DataJob, Lab
@@ -71,7 +70,7 @@ def stored_predictions(lab: Lab, name: str, title: str = "") -> Predictions | No
     """What is kept of the checkpoint `name` on a data set (empty: its own); None where nothing is."""
     info = lab.info(name)
     own = lab.title_of(info.data)
-    places = [_beside(lab, name)] if not title or title == own else []
+    places = [lab.run_of(name).predictions_file] if not title or title == own else []
     if title or own:
         places.append(_kept(lab, name, title or own))
     for file in places:
@@ -111,43 +110,18 @@ def job_key(name: str, title: str) -> str:
 
 def _evaluate(lab: Lab, name: str, title: str, data: DataSet, told: Progress) -> None:
     checkpoint = lab.checkpoint(name)
-    info = checkpoint.info
-    if list(data.classes) != info.classes:
+    if list(data.classes) != checkpoint.info.classes:
         raise InputError(text.OTHER_CLASSES.format(data=title))
     if len(data.test) == 0:
         raise InputError(text.NO_TEST_IMAGES.format(data=title))
-    logits = predict(
-        checkpoint.model,
-        data.test.images,
-        info.mean,
-        info.std,
-        size=info.image_size,
-        device=next(checkpoint.model.parameters()).device,
-        on_batch=lambda done, total: told("evaluate", done, total),
+    report, logits = evaluate_checkpoint(
+        checkpoint, data, on_batch=lambda done, total: told("evaluate", done, total)
     )
-    report = make_report(
-        logits,
-        data.test.labels,
-        info.classes,
-        model=info.model,
-        data=title,
-        data_fingerprint=data.fingerprint,
-        temperature=info.temperature,
-        skipped=data.skipped,
-    )
+    report = report.model_copy(update={"data": title})
+    answers = prediction_tensors(logits, data.test.labels, report.temperature)
     file = _kept(lab, name, title)
     file.parent.mkdir(parents=True, exist_ok=True)
-    answers = {
-        "labels": data.test.labels.short(),
-        "probabilities": F.softmax(logits / info.temperature, dim=1).half(),
-    }
     save_tensors(file, answers, {KEY: report.model_dump_json()})
-
-
-def _beside(lab: Lab, name: str) -> Path:
-    """Where a run leaves them."""
-    path = lab.checkpoint_path(name)
-    return path.parent / ("predictions.safetensors" if path.stem == "model" else f"{path.stem}-predictions")
 
 
 def _kept(lab: Lab, name: str, title: str) -> Path:

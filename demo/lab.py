@@ -15,6 +15,7 @@ from core.cli import CHECKPOINTS
 from core.data import NAMED_SOURCES, Progress, cifar10, load_data, source_title
 from core.models import MODELS
 from core.runs import RunFolder, RunSummary, find_run, list_runs, start_next
+from core.runs.ship import shipped_run
 from demo import text
 from demo.uploads import Uploads
 
@@ -53,10 +54,18 @@ class Lab:
         runs_dir: the folder of all runs; downloads and decoded data are kept beside it.
         data: a name or path given at the start, offered first.
         can_train: whether visitors may start and stop trainings.
+        shipped: the folder of the networks that are there from the start.
     """
 
-    def __init__(self, runs_dir: Path, data: str | None = None, can_train: bool = True) -> None:
+    def __init__(
+        self,
+        runs_dir: Path,
+        data: str | None = None,
+        can_train: bool = True,
+        shipped: Path = CHECKPOINTS,
+    ) -> None:
         self.runs_dir = runs_dir
+        self.shipped_dir = shipped
         self.data_dir = runs_dir.absolute().parent / "data"
         self.can_train = can_train
         self.uploads = Uploads(self.data_dir / "uploads", self.data_dir)
@@ -106,21 +115,35 @@ class Lab:
             raise InputError(text.NO_DATA)
         return self.sources[title]
 
-    def checkpoints(self, runs: list[RunSummary] | None = None) -> dict[str, str]:
-        """Names of all trained networks: name -> what is shown. Shipped ones first, then runs."""
-        found = {}
-        for path in sorted(CHECKPOINTS.glob("*.safetensors")):
-            if path.stem in MODELS:
-                found[path.stem] = f"{MODELS[path.stem].title} (shipped)"
-        for run in list_runs(self.runs_dir) if runs is None else runs:
-            if RunFolder(self.runs_dir / run.id).model_file.is_file() and run.model in MODELS:
+    def checkpoints(self, runs: list[RunSummary] | None = None, model: str | None = None) -> dict[str, str]:
+        """Names of all trained networks: name -> what is shown. Shipped ones first, the best in front.
+
+        Args:
+            runs: the runs, if they are known already.
+            model: only networks of this kind.
+        """
+        found = {
+            name: text.SHIPPED_NETWORK.format(title=MODELS[name].title)
+            for name in self._shipped()
+            if model in (None, name)
+        }
+        for run in self.runs() if runs is None else runs:
+            if model not in (None, run.model) or run.model not in MODELS:
+                continue
+            if RunFolder(self.runs_dir / run.id).model_file.is_file():
                 found[run.id] = f"{MODELS[run.model].title} · {run.data} · {run.preset} · {run.id[:15]}"
         return found
 
+    def runs(self) -> list[RunSummary]:
+        """All runs, newest first, then those of the shipped networks, the best in front."""
+        shipped = list_runs(self.shipped_dir / "runs")
+        return list_runs(self.runs_dir) + sorted(shipped, key=lambda run: -(run.accuracy or 0))
+
     def checkpoint_path(self, name: str) -> Path:
         """Where the checkpoint `name` lies. Raises InputError for a name that isn't on the list."""
-        if name in MODELS and (CHECKPOINTS / f"{name}.safetensors").is_file():
-            return CHECKPOINTS / f"{name}.safetensors"
+        shipped = self.shipped_dir / f"{name}.safetensors"
+        if name in MODELS and shipped.is_file():
+            return shipped
         path = find_run(self.runs_dir, name).model_file
         if not path.is_file():
             raise InputError("This run has no trained network yet.")
@@ -196,4 +219,26 @@ class Lab:
         return next((t for t, source in sources.items() if name in (t, Path(source).name)), None)
 
     def run(self, run_id: Any) -> RunFolder:
+        """A run to look at, one's own or a shipped one. Raises InputError where there is none."""
+        try:
+            return find_run(self.runs_dir, run_id)
+        except InputError:
+            return find_run(self.shipped_dir / "runs", run_id)
+
+    def own_run(self, run_id: Any) -> RunFolder:
+        """A run to do something with. Raises InputError where there is none."""
         return find_run(self.runs_dir, run_id)
+
+    def run_of(self, name: str) -> RunFolder:
+        """The run in which the checkpoint `name` was trained; its folder may be incomplete."""
+        path = self.checkpoint_path(name)
+        return RunFolder(path.parent) if path.stem == "model" else shipped_run(path.stem, self.shipped_dir)
+
+    def _shipped(self) -> list[str]:
+        """The networks that are there from the start, the best in front."""
+        accuracy: dict[str, float] = {}
+        for path in self.shipped_dir.glob("*.safetensors"):
+            if path.stem in MODELS:
+                with contextlib.suppress(InputError):
+                    accuracy[path.stem] = read_info(path).metrics.get("accuracy", 0)
+        return sorted(accuracy, key=lambda name: (-accuracy[name], name))

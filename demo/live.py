@@ -16,6 +16,7 @@ from core.models import MODELS
 from core.runs import RunFolder, RunSummary, read_events, summarise, waiting
 from core.runs.folder import ENDED
 from core.runs.log import Event, settle
+from core.runs.ship import SHIPPED
 from demo import charts, text
 from demo.lab import Lab
 from demo.markup import png_url, progress_bar
@@ -125,27 +126,32 @@ def show_run(run_id: str | None) -> dict[str, Any]:
 
 def compare_runs(lab: Lab, ids: list[str], unit: str) -> dict[str, Any]:
     """Curves of several runs over one another, against steps, epochs or seconds of work."""
+    return {"figures": charts_of_runs([lab.run(run_id) for run_id in ids], unit)}
+
+
+def charts_of_runs(runs: list[RunFolder], unit: str) -> dict[str, Any]:
+    """The figures of `compare_runs` by slot; empty ones where there is no run."""
     losses, accuracies = [], []
-    for run_id in ids:
-        folder = lab.run(run_id)
-        summary = summarise(folder)
-        events = settle(read_events(folder.events_file)[0])
-        epochs = _of(events, "epoch")
-        name = f"{title_of(summary.model)} · {summary.preset} · {run_id[4:15]}"
+    for run in runs:
+        summary = summarise(run)
+        epochs = _of(settle(read_events(run.events_file)[0]), "epoch")
+        which = text.SHIPPED if is_shipped(run.id) else run.id[4:15]
+        name = f"{title_of(summary.model)} · {summary.preset} · {which}"
         at = [e[unit] for e in epochs]
         losses.append((name, summary.model, at, [round(e["train_loss"], 4) for e in epochs]))
         accuracies.append((name, summary.model, at, [round(e["test_accuracy"], 4) for e in epochs]))
-    key = f"{unit}-{'-'.join(ids)}"
-    empty = {"data": [], "layout": {}}
-    if not ids:
-        return {"figures": {"compare-loss": empty, "compare-accuracy": empty}}
-    words = text.UNITS[unit]
+    if not runs:
+        empty = {"data": [], "layout": {}}
+        return {"compare-loss": empty, "compare-accuracy": empty}
+    key, words = f"{unit}-{'-'.join(run.id for run in runs)}", text.UNITS[unit]
     return {
-        "figures": {
-            "compare-loss": charts.overlay_figure(key, words, losses, rangemode="tozero"),
-            "compare-accuracy": charts.overlay_figure(key, words, accuracies, tickformat=".0%"),
-        }
+        "compare-loss": charts.overlay_figure(key, words, losses, rangemode="tozero"),
+        "compare-accuracy": charts.overlay_figure(key, words, accuracies, tickformat=".0%"),
     }
+
+
+def is_shipped(run_id: str) -> bool:
+    return run_id.startswith(SHIPPED)
 
 
 def title_of(model: str) -> str:
@@ -314,7 +320,7 @@ def _actions(lab: Lab, run: RunSummary) -> str:
     possible = possible if lab.can_train else []
     if lab.can_train and run.status != "unreadable":
         possible = [*possible, "clone"]
-    if lab.can_train and run.status in (*ENDED, "unreadable"):
+    if lab.can_train and run.status in (*ENDED, "unreadable") and not is_shipped(run.id):
         possible = [*possible, "delete"]
     buttons = [
         f'<button type="button" data-action="{action}"'

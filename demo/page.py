@@ -87,7 +87,7 @@ def build_page(lab: Lab) -> gr.Blocks:
             answered = classify.build(lab)
 
         def on_load() -> tuple[Any, ...]:
-            runs = list_runs(lab.runs_dir)
+            runs = lab.runs()
             newest = train.newest_run(runs)
             networks = results.checkpoint_choices(lab, runs)
             first = networks[0][1] if networks else None

@@ -10,7 +10,7 @@ from core.evaluation import Report, footprint, mcnemar
 from demo import charts, text
 from demo.evaluations import Predictions, report_of, stored_predictions
 from demo.lab import Lab
-from demo.live import title_of
+from demo.live import charts_of_runs, title_of
 from demo.markup import button
 
 SLOTS = (
@@ -21,6 +21,8 @@ SLOTS = (
     "html-confused",
     "calibration",
     "html-table",
+    "compare-loss",
+    "compare-accuracy",
     "html-costs",
     "html-picture",
 )
@@ -85,8 +87,16 @@ def show_results(
             "calibration": charts.calibration_figure(name, info.model, report)
             if report.reliability
             else {"data": [], "layout": {}},
-        },
+        }
+        | _curves(lab, [name, other] if len(networks) == 2 and other else [name]),
     }
+
+
+def _curves(lab: Lab, names: list[str]) -> dict[str, Any]:
+    """How the networks learned, epoch by epoch, by slot; nothing to draw where a run's log is gone."""
+    runs = [lab.run_of(name) for name in names]
+    known = [run for run in runs if run.events_file.exists()]
+    return charts_of_runs(known, "epoch")
 
 
 def _their_title(lab: Lab, title: str, info: CheckpointInfo, second: CheckpointInfo) -> str | None:
@@ -125,7 +135,7 @@ def _headline(
 ) -> str:
     report = networks[0][2]
     low, high = report.interval
-    facts = [f"{text.count(report.count)} test pictures of {escape(title or info.data)}"]
+    facts = [f"{text.count(report.count)} test pictures of {escape(title or info.data_title or info.data)}"]
     if report.accuracy_tta is not None:
         facts.append(f"{text.percent(report.accuracy_tta)} with the mirror image averaged in")
     if report.top2_accuracy is not None and report.top3_accuracy is not None:
@@ -134,6 +144,9 @@ def _headline(
     facts.append(f"loss {report.loss:.3f}")
     facts.append(f"calibration error {text.percent(report.ece)}")
     facts.append(f"{info.epochs:g} epochs in {text.duration(info.seconds)} on {escape(info.hardware)}")
+    if info.origin is not None:
+        before = f"{info.origin.epochs:g}", text.duration(info.origin.seconds)
+        facts.append(text.BEGAN_WITH.format(file=escape(info.origin.file), epochs=before[0], time=before[1]))
     plus = f"<small>95%: {low * 100:.1f} to {high * 100:.1f}</small>"
     second = ""
     if other and len(networks) == 2:

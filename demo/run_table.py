@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.runs import RunSummary, list_runs
+from core.runs import RunSummary
 from demo import text
 from demo.lab import Lab
-from demo.live import SYMBOLS, title_of
+from demo.live import SYMBOLS, is_shipped, title_of
 
 WAIT = 1.5  # seconds between two looks
 _SCRIPT = (Path(__file__).parent / "run_table.js").read_text("utf-8")
@@ -55,7 +55,7 @@ class Rows:
             return answer
 
     def _look(self) -> None:
-        runs = {run.id: _row(run) for run in list_runs(self._lab.runs_dir)}
+        runs = {run.id: _row(run) for run in self._lab.runs()}
         changed = [i for i, row in runs.items() if i not in self._rows or self._rows[i][0] != row]
         if not changed and len(runs) == len(self._rows):
             return
@@ -70,7 +70,9 @@ def _row(run: RunSummary) -> dict[str, Any]:
         "data": run.data,
         "preset": run.preset,
         "status": run.status,
-        "words": f"{SYMBOLS.get(run.status, '◦')} {text.STATUS.get(run.status, run.status)}",
+        "words": text.SHIPPED
+        if is_shipped(run.id)
+        else f"{SYMBOLS.get(run.status, '◦')} {text.STATUS.get(run.status, run.status)}",
         "accuracy": None if run.accuracy is None else round(run.accuracy, 4),
         "seconds": round(run.seconds),
         "created": round(run.created),

@@ -11,7 +11,7 @@ from core.evaluation.novelty import (
     make_bank,
 )
 from core.evaluation.predict import Interrupted, predict
-from core.evaluation.report import Report, evaluate_checkpoint, make_report
+from core.evaluation.report import Report, evaluate_checkpoint, make_report, prediction_tensors
 from core.evaluation.significance import mcnemar, wilson_interval
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "make_report",
     "mcnemar",
     "predict",
+    "prediction_tensors",
     "reliability_table",
     "wilson_interval",
 ]

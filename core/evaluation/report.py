@@ -162,8 +162,11 @@ def evaluate_checkpoint(
     tta: bool = False,
     should_stop: Callable[[], bool] | None = None,
     on_batch: Callable[[int, int], None] | None = None,
-) -> Report:
-    """Measure a checkpoint on the test images of `data`, in float32.
+) -> tuple[Report, Tensor]:
+    """Measure a checkpoint on the N test images of `data`, in float32.
+
+    Returns:
+        The report, and the logits (N, num_classes) it was made from, those of the mirror images left out.
 
     Raises:
         InputError: the classes are not the checkpoint's, or there are no test images.
@@ -198,7 +201,7 @@ def evaluate_checkpoint(
                 on_batch=told,
             )
         )
-    return make_report(
+    report = make_report(
         logits[0],
         data.test.labels,
         info.classes,
@@ -209,3 +212,13 @@ def evaluate_checkpoint(
         logits_tta=(logits[0] + logits[1]) / 2 if tta else None,
         skipped=data.skipped,
     )
+    return report, logits[0]
+
+
+def prediction_tensors(logits: Tensor, labels: Tensor, temperature: float) -> dict[str, Tensor]:
+    """What is kept of the logits (N, num_classes) of test images, by name, for a file."""
+    return {
+        "indices": torch.arange(len(labels), dtype=torch.int32),
+        "labels": labels.to(torch.int16),
+        "probabilities": F.softmax(logits / temperature, dim=1).half(),
+    }

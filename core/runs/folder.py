@@ -208,7 +208,8 @@ def _read_summary(path: Path, config_state: tuple[int, int], log_state: tuple[in
     except InputError as error:
         return RunSummary(id=run.id, status="unreadable", reason=str(error))
     status, reason, epoch, accuracy, seconds, waited = "starting", "", 0, None, 0.0, 0.0
-    for event in _tail(run.events_file):
+    events = _tail(run.events_file)
+    for event in events:
         if event["type"] == "status":
             status, reason = event.get("status", status), event.get("reason", "")
             waited = event.get("waited", waited)
@@ -232,8 +233,14 @@ def _read_summary(path: Path, config_state: tuple[int, int], log_state: tuple[in
         accuracy=accuracy,
         seconds=seconds,
         waited=waited,
-        created=config_state[0] / 1e9,
+        created=_first_time(events) or config_state[0] / 1e9,
     )
+
+
+def _first_time(events: list[Event]) -> float:
+    """When the first event was logged; 0 where that can't be told."""
+    when = events[0].get("time") if events else None
+    return when if isinstance(when, float) else 0.0
 
 
 def _as_it_is(run: RunFolder, status: str, reason: str, created: float) -> tuple[str, str]:

@@ -13,13 +13,13 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-import torch.nn.functional as F
 from filelock import FileLock, Timeout
 from PIL import Image
 
 from core import InputError
 from core.checkpoint import save_checkpoint
 from core.data import load_data
+from core.evaluation import prediction_tensors
 from core.files import replace_atomically, save_tensors, write_json
 from core.runs.folder import LOCK_SECONDS, RunFolder
 from core.runs.glimpse import filter_sheet, side_by_side
@@ -241,12 +241,7 @@ class _Worker:
         """Write what a finished run leaves; the saved state is no longer needed."""
         info = trainer.checkpoint_info()
         save_checkpoint(self.folder.model_file, trainer.weights(), info, trainer.bank)
-        probabilities = F.softmax(trainer.test_logits / trainer.temperature, dim=1)
-        tensors = {
-            "indices": torch.arange(len(probabilities), dtype=torch.int32),
-            "labels": trainer.data.test.labels.to(torch.int16),
-            "probabilities": probabilities.half(),
-        }
+        tensors = prediction_tensors(trainer.test_logits, trainer.data.test.labels, trainer.temperature)
         save_tensors(self.folder.predictions_file, tensors)
         write_json(self.folder.report_file, trainer.report.model_dump())
         self.folder.resume_file.unlink(missing_ok=True)

@@ -11,7 +11,9 @@ import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core import InputError
-from core.data import DataSet
+from core.checkpoint import CheckpointInfo
+from core.data import NAMED_SOURCES, DataSet
+from core.data.cifar10 import CLASSES
 from core.evaluation import images_per_second
 from core.runs import RunSummary
 from demo import text
@@ -82,12 +84,12 @@ def _prepare(lab: Lab, names: list[str], title: str) -> Iterator[str | tuple[Dat
     info = lab.info(names[0])
     known = title or lab.title_of(info.data)
     if known is None or not lab.is_at_hand(known):
-        raise InputError(text.STRIP_NEEDS_DATA.format(name=title or info.data))
+        raise InputError(_missing(info, title))
     job = lab.load_in_background(known)
     yield from job.so_far()
     data = job.data
     if data is None or list(data.classes) != info.classes:
-        raise InputError(job.error or text.STRIP_NEEDS_DATA.format(name=title or info.data))
+        raise InputError(job.error or _missing(info, title))
     answers = []
     for name in names:
         own = not title and data.fingerprint == lab.info(name).data_fingerprint
@@ -100,6 +102,15 @@ def _prepare(lab: Lab, names: list[str], title: str) -> Iterator[str | tuple[Dat
                 raise InputError(answering.error or text.NO_REPORT)
         answers.append(said)
     yield data, answers
+
+
+def _missing(info: CheckpointInfo, title: str) -> str:
+    """That the pictures are not here, and which can be had instead."""
+    sentence = text.STRIP_NEEDS_DATA.format(name=title or info.data_title or info.data)
+    cifar10 = NAMED_SOURCES["cifar10"]
+    if tuple(info.classes) == CLASSES and title != cifar10:
+        sentence += " " + text.STRIP_INSTEAD.format(data=cifar10, choice=text.TESTED_ON)
+    return sentence
 
 
 def build(lab: Lab) -> dict[str, gr.components.Component]:
@@ -131,6 +142,8 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
             "html-confused": text.CONFUSED,
             "calibration": text.CALIBRATION,
             "html-costs": text.COSTS,
+            "compare-loss": text.HOW_LOSS,
+            "compare-accuracy": text.HOW_ACCURACY,
         },
         export=export,
         elem_id="results",

@@ -15,7 +15,6 @@ from core.runs import (
     create_run,
     delete,
     enqueue,
-    list_runs,
     move,
     new_run_id,
     pause_or_stop,
@@ -29,6 +28,7 @@ from demo.plot_view import PlotView
 from demo.run_table import Rows, RunTable
 
 MAX_COMPARED = 8
+RANDOM = ""  # among what a training can begin with: random weights
 
 
 class Pressed(BaseModel):
@@ -51,8 +51,12 @@ def start_training(
     batch_size: int | None = None,
     lr: float | None = None,
     seed: int = 0,
+    start_from: str | None = None,
 ) -> str:
     """Make a run and put it in line for its device; returns its id.
+
+    Args:
+        start_from: the trained network, by name, whose weights it begins with; none: random weights.
 
     Raises:
         InputError: training is not allowed here, or a value can't be used.
@@ -66,7 +70,14 @@ def start_training(
             batch_size=batch_size or None,
             peak_lr=lr or None,
         )
-        config = TrainConfig(model=model, data=source, preset=preset, recipe=recipe, seed=seed or 0)
+        config = TrainConfig(
+            model=model,
+            data=source,
+            preset=preset,
+            recipe=recipe,
+            seed=seed or 0,
+            start_from=str(lab.checkpoint_path(start_from).absolute()) if start_from else None,
+        )
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
@@ -83,7 +94,7 @@ def control(lab: Lab, action: str, run_id: Any) -> str:
         InputError: training is not allowed here, there is no such run, or it can't be done now.
     """
     _require_training(lab)
-    run = lab.run(run_id)
+    run = lab.own_run(run_id)
     if action in ("pause", "stop"):
         pause_or_stop(run, action)
     elif action in ("up", "down"):
@@ -98,6 +109,18 @@ def control(lab: Lab, action: str, run_id: Any) -> str:
 def _require_training(lab: Lab) -> None:
     if not lab.can_train:
         raise InputError(text.LOOK_ONLY)
+
+
+def origin_choices(lab: Lab, model: str) -> list[tuple[str, str]]:
+    """What a training of `model` can begin with, as (what is shown, name)."""
+    trained = lab.checkpoints(model=model)
+    return [(text.RANDOM_WEIGHTS, RANDOM), *((shown, name) for name, shown in trained.items())]
+
+
+def _origin_name(lab: Lab, path: str | None) -> str:
+    """The name of the checkpoint at `path`, if it is on the list."""
+    names = lab.checkpoints() if path else {}
+    return next((n for n in names if str(lab.checkpoint_path(n).absolute()) == path), RANDOM)
 
 
 def newest_run(runs: list[RunSummary]) -> str | None:
@@ -132,6 +155,9 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
                 value="resnet18",
                 label=text.NETWORK,
                 elem_classes="lab-list",
+            )
+            origin = gr.Dropdown(
+                origin_choices(lab, "resnet18"), value=RANDOM, label=text.START_FROM, elem_id="origin"
             )
             data = gr.Dropdown(list(lab.sources), value=lab.first_source, label=text.DATA)
             note = gr.Markdown(_data_note(lab, lab.first_source), elem_classes="lab-note")
@@ -223,6 +249,9 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
                 batch: recipe.batch_size,
                 rate: recipe.peak_lr,
                 seed: config.seed,
+                origin: gr.Dropdown(
+                    choices=origin_choices(lab, config.model), value=_origin_name(lab, config.start_from)
+                ),
             }
         if pressed.action is None:
             return {live: gr.skip()}
@@ -231,7 +260,7 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         if pressed.action in words:
             gr.Info(words[pressed.action])
         if pressed.action == "delete":
-            newest = newest_run(list_runs(lab.runs_dir))
+            newest = newest_run(lab.runs())
             return {live: show_run(newest), table: {"shown": newest}}
         return {live: gr.skip()}
 
@@ -296,13 +325,22 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         yield job.error or text.DATA_READY, gr.Button(visible=failed, interactive=True)
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    fields = [network, data, preset, epochs, batch, rate, seed]
+    fields = [network, data, preset, epochs, batch, rate, seed, origin]
     start.click(on_start, fields, [live, table], **private)
     live.click(on_press, None, [live, table, *fields], **private)
     shown = [live, table, ticked, overlay]
     table.click(on_table, [unit], shown, trigger_mode="always_last", **private)  # ticks come quickly
     unit.input(on_unit, [ticked, unit], [overlay], **private)
     data.change(on_data, [data], [note, download, about, remove], **private)
+    origin.focus(
+        lambda model: gr.Dropdown(choices=origin_choices(lab, model)), [network], [origin], **private
+    )
+    network.input(
+        lambda model: gr.Dropdown(choices=origin_choices(lab, model), value=RANDOM),
+        [network],
+        [origin],
+        **private,
+    )
     data.focus(lambda: gr.Dropdown(choices=list(lab.sources)), None, [data], **private)
     archive.change(on_archive, [archive], [kept_as], **private)
     add.click(on_add, [archive, kept_as], [data, added, archive], concurrency_limit=4, **private)

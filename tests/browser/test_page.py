@@ -48,11 +48,11 @@ def free_port() -> int:
 
 
 def start_app(port: int, runs: Path, *options: str) -> subprocess.Popen[bytes]:
-    """The app, started as the README says; returns when it answers."""
-    process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port), "--runs", str(runs), "--data", "synthetic", *options],
-        cwd=ROOT,
-    )
+    """The app, started as the README says, without shipped networks; returns when it answers."""
+    command = [sys.executable, "app.py", "--port", str(port), "--runs", str(runs), "--data", "synthetic"]
+    if "--checkpoints" not in options:
+        command += ["--checkpoints", str(runs.parent / "no-checkpoints")]
+    process = subprocess.Popen([*command, *options], cwd=ROOT)
     deadline = time.monotonic() + 60
     while True:
         try:

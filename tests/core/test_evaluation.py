@@ -155,7 +155,7 @@ def test_flip_tta_averages_the_logits_of_both_views(shapes: DataSet) -> None:
     info = CheckpointInfo(
         model="simple_cnn", classes=list(shapes.classes), image_size=32, mean=(0.5,) * 3, std=(0.25,) * 3
     )
-    report = evaluate_checkpoint(Checkpoint(model, info), shapes, tta=True)
+    report, _ = evaluate_checkpoint(Checkpoint(model, info), shapes, tta=True)
     views = [
         predict(model, shapes.test.images, info.mean, info.std, size=32, device=CPU, mirror=m)
         for m in (False, True)

@@ -287,4 +287,5 @@ def test_other_classes_take_over_all_but_the_last_layer(shapes: DataSet, tmp_pat
     trainer = Trainer(make_config().model_copy(update={"start_from": str(file)}), other)
     ours, theirs = trainer.weights(), load_checkpoint(file).model.state_dict()
     moved = [name for name in ours if not torch.equal(ours[name], theirs[name])]
-    assert moved and all(ours[name].shape[0] == 2 for name in moved)
+    assert moved
+    assert all(ours[name].shape[0] == 2 for name in moved)

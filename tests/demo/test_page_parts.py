@@ -24,6 +24,7 @@ from core.inference import Distortion
 from core.models import create_model
 from core.runs import RunFolder, create_run, list_runs
 from core.runs.glimpse import filter_sheet, side_by_side
+from core.runs.ship import ship_curves
 from core.training.recipe import Recipe, TrainConfig, with_changes
 from demo import charts, live, text
 from demo.answers import Question
@@ -41,7 +42,7 @@ RUN = "20260101-000000-simple-cnn-abcd"
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
-    return Lab(tmp_path / "runs")
+    return Lab(tmp_path / "runs", shipped=tmp_path / "checkpoints")
 
 
 def write_run(lab: Lab, steps: int = 5, run_id: str = RUN) -> RunFolder:
@@ -369,7 +370,7 @@ def test_any_network_is_tested_on_any_data_and_the_result_is_kept(tmp_path: Path
     assert report.count == len(said.labels) == sum(map(sum, report.confusion_matrix))
     assert report.accuracy == pytest.approx(said.right.double().mean().item())
     data = load_data(lab.sources["fruits.zip"], data_dir=lab.data_dir)
-    assert report.accuracy == evaluate_checkpoint(lab.checkpoint(RUN), data).accuracy
+    assert report.accuracy == evaluate_checkpoint(lab.checkpoint(RUN), data)[0].accuracy
 
     press(lab, "first", other, "fruits.zip", Look())  # asks the other one too
     evaluate_in_background(lab, other, "fruits.zip").finished.wait(60)
@@ -413,7 +414,7 @@ def test_a_test_that_is_cancelled_keeps_nothing(
             time.sleep(0.02)
             on_batch(done, 1000)
 
-    monkeypatch.setattr("demo.evaluations.predict", slowly)
+    monkeypatch.setattr("demo.evaluations.evaluate_checkpoint", slowly)
     monkeypatch.setattr("demo.lab.load_data", lambda *args, **kwargs: shapes)
     job = evaluate_in_background(lab, RUN, title)
     assert evaluate_in_background(lab, RUN, title) is job
@@ -562,3 +563,63 @@ def test_many_files_become_a_table_and_a_csv(lab: Lab, picture: Path, tmp_path: 
     assert "The first 100 of 122" in markup
     with pytest.raises(InputError):
         classify_files(lab, [RUN], [], out, lambda *far: None)
+
+
+def test_shipped_networks_are_looked_at_but_not_touched(lab: Lab) -> None:
+    make_network(lab, RUN, ["a", "b"])
+    write_epochs(lab, RUN)
+    info = lab.info(RUN)
+    (lab.shipped_dir / "runs").mkdir(parents=True)
+    save_checkpoint(
+        lab.shipped_dir / "simple_cnn.safetensors", create_model("simple_cnn", 2).state_dict(), info
+    )
+    shipped = ship_curves(lab.run(RUN), lab.shipped_dir)
+    assert list(lab.checkpoints()) == ["simple_cnn", RUN]
+    assert [run.id for run in lab.runs()] == [RUN, shipped.name]
+    assert train.origin_choices(lab, "simple_cnn")[1] == ("Simple CNN (shipped)", "simple_cnn")
+    assert train.origin_choices(lab, "resnet18") == [(text.RANDOM_WEIGHTS, train.RANDOM)]
+    drawn = show_results(lab, "simple_cnn")
+    assert drawn["html"]["html-head"]
+    page = live.read_run(lab, {"source": shipped.name, "cursor": 0})
+    assert page["figures"]["loss"]["data"]
+    assert 'data-action="clone"' in page["html"]["html-actions"]
+    assert "delete" not in page["html"]["html-actions"]
+    for action in ("delete", "resume", "stop"):
+        with pytest.raises(InputError):
+            train.control(lab, action, shipped.name)
+    assert shipped.is_dir()
+
+
+def test_results_show_how_networks_learned(lab: Lab) -> None:
+    make_network(lab, RUN, ["a", "b"])
+    write_epochs(lab, RUN)
+    report = make_report(
+        torch.eye(2), torch.arange(2), ("a", "b"), model="simple_cnn", data="away", data_fingerprint="f"
+    )
+    info = lab.info(RUN).model_copy(update={"metrics": report.model_dump()})
+    weights = create_model("simple_cnn", 2).state_dict()
+    save_checkpoint(lab.run(RUN).model_file, weights, info)
+    figures = show_results(lab, RUN)["figures"]
+    assert figures["compare-loss"]["data"][0]["y"] == [1.5, 1.2]
+    assert figures["compare-accuracy"]["data"][0]["y"] == [0.4, 0.6]
+
+
+def write_epochs(lab: Lab, run_id: str) -> None:
+    """The log of two epochs."""
+    folder = lab.own_run(run_id)
+    config = folder.read_config().model_dump(mode="json")
+    start = {
+        "type": "start", "time": 1.0, "config": config, "device": "CPU", "steps_total": 5,
+        "classes": ["a", "b"], "data": {"name": "away"},
+    }  # fmt: skip
+    epochs = [
+        {
+            "type": "epoch", "time": 2.0, "epoch": n, "step": 2 * n, "train_loss": loss, "test_loss": loss,
+            "train_accuracy": accuracy, "test_accuracy": accuracy, "seconds": 1.0,
+            "per_class_accuracy": {"a": accuracy, "b": None},
+        }
+        for n, loss, accuracy in ((1, 1.5, 0.4), (2, 1.2, 0.6))
+    ]  # fmt: skip
+    end = {"type": "status", "time": 3.0, "status": "finished", "reason": ""}
+    events = [start, step(1), step(2), *epochs, end]
+    folder.events_file.write_text("".join(json.dumps(e) + "\n" for e in events))
