@@ -18,7 +18,8 @@ from core.models import MAX_CLASSES, MODELS, create_model
 
 FORMAT_VERSION = 2  # 2 may hold a bank of features
 MAX_HEADER_BYTES = 4 * 2**20
-BANK = "novelty.bank"
+MODEL_FILE = "model.safetensors"  # of a run; its folder's name tells it apart
+BANK, BANK_IMAGES = "novelty.bank", "novelty.images"
 KEY = "cifar_lab"  # of the header's metadata, whose values can only be strings
 
 
@@ -93,15 +94,21 @@ class Checkpoint:
 
     Attributes:
         bank: features (K, D) of training images, for telling what is none of the classes; or None.
+        bank_images: which images these are (K,), as indices into the training images of the data.
     """
 
     model: nn.Module
     info: CheckpointInfo
     bank: Tensor | None = None
+    bank_images: Tensor | None = None
 
 
 def save_checkpoint(
-    path: Path, weights: dict[str, Tensor], info: CheckpointInfo, bank: Tensor | None = None
+    path: Path,
+    weights: dict[str, Tensor],
+    info: CheckpointInfo,
+    bank: Tensor | None = None,
+    bank_images: Tensor | None = None,
 ) -> None:
     """Write the weights of a network, `info` and a bank of features to one file, atomically.
 
@@ -109,6 +116,8 @@ def save_checkpoint(
         OSError: the disk is full or not writable; the file is as it was before.
     """
     parts = weights if bank is None else weights | {BANK: bank.half()}
+    if bank_images is not None:
+        parts = parts | {BANK_IMAGES: bank_images.int()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
     header = {KEY: info.model_dump_json(), "format": "pt"}
     save_tensors(path, tensors, header)
@@ -150,7 +159,7 @@ def load_checkpoint(path: Path, device: torch.device | None = None) -> Checkpoin
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        bank = weights.pop(BANK, None)
+        bank, bank_images = weights.pop(BANK, None), weights.pop(BANK_IMAGES, None)
         expected = model.state_dict()
         for name in expected:
             if name.endswith("num_batches_tracked"):  # counts steps; nothing reads it afterwards
@@ -159,7 +168,9 @@ def load_checkpoint(path: Path, device: torch.device | None = None) -> Checkpoin
     except (OSError, SafetensorError, RuntimeError):
         raise InputError(f"The weights in '{path}' don't fit the network '{info.model}'.") from None
     model.requires_grad_(False)
-    return Checkpoint(place(model, device or torch.device("cpu")).eval(), info, bank)
+    if bank_images is not None:
+        bank_images = bank_images.long()
+    return Checkpoint(place(model, device or torch.device("cpu")).eval(), info, bank, bank_images)
 
 
 def _check_header(path: Path) -> None:

@@ -62,7 +62,7 @@ def answer(lab: Lab, image: Image.Image, question: Question) -> list[tuple[Check
 def show_answers(lab: Lab, image: Image.Image, question: Question) -> str:
     """Markup: for each network the verdict, its best classes, what it sees and why."""
     return "".join(
-        _section(checkpoint, seen, said, image, question)
+        _section(lab, checkpoint, seen, said, image, question)
         for checkpoint, seen, said in answer(lab, image, question)
     )
 
@@ -75,7 +75,7 @@ def verdict(said: Answer) -> str:
 
 
 def _section(
-    checkpoint: Checkpoint, seen: Tensor, said: Answer, image: Image.Image, question: Question
+    lab: Lab, checkpoint: Checkpoint, seen: Tensor, said: Answer, image: Image.Image, question: Question
 ) -> str:
     info = checkpoint.info
     label = question.label if question.label in info.classes else said.predictions[0][0]
@@ -93,8 +93,23 @@ def _section(
         + f'<div class="lab-heats"><figure class="lab-heat lab-sees"><img src="{png_url(as_image(seen))}" '
         f'alt="{sees}"><figcaption>{sees}</figcaption></figure>'
         f'<figure class="lab-heat"><img src="{jpeg_url(overlay(ground, heat[0]))}" alt="{why}">'
-        f"<figcaption>{why}</figcaption></figure></div></section>"
+        f"<figcaption>{why}</figcaption></figure></div>{_similar(lab, checkpoint, said)}</section>"
     )
+
+
+def _similar(lab: Lab, checkpoint: Checkpoint, said: Answer) -> str:
+    """The training pictures that look most alike to the network, where they are at hand."""
+    info = checkpoint.info
+    images = lab.training_images(info) if said.similar else None
+    if images is None or max(said.similar) >= len(images):
+        return ""
+    pictures = "".join(
+        f'<figure class="lab-picture"><img src="{png_url(as_image(images.images[i]))}" alt="">'
+        f"<figcaption>{escape(info.classes[int(images.labels[i])])}</figcaption></figure>"
+        for i in said.similar
+    )
+    note = escape(text.SIMILAR.format(count=text.count(len(checkpoint.bank_images))))
+    return f'<p class="lab-note">{note}</p><div class="lab-strip">{pictures}</div>'
 
 
 def as_record(said: Answer, top: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from core import InputError
 from core.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, read_info
 from core.cli import CHECKPOINTS
-from core.data import NAMED_SOURCES, Progress, cifar10, load_data, source_title
+from core.data import NAMED_SOURCES, ImageSet, Progress, cifar10, load_data, source_title
 from core.models import MODELS
 from core.runs import RunFolder, RunSummary, find_run, list_runs, start_next
 from core.runs.ship import shipped_run
@@ -181,6 +181,14 @@ class Lab:
             for old in [t for t, j in self._loads.items() if j.data is not None][:-MAX_LOADED_DATA]:
                 del self._loads[old]
             return job
+
+    def training_images(self, info: CheckpointInfo) -> ImageSet | None:
+        """What a network was trained on, if that is loaded; what lies here is loaded for the next time."""
+        title = self.title_of(info.data)
+        if title is None or not self.is_at_hand(title):
+            return None
+        data = self.load_in_background(title).data
+        return data.train if data is not None and data.fingerprint == info.data_fingerprint else None
 
     def shared_job(self, key: str, work: Callable[[Progress], Any]) -> DataJob:
         """Start work, or find the same already under way."""

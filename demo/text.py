@@ -169,6 +169,7 @@ NONE = "None of these {count}: it does not look like what the network was traine
 BAD_PICTURE = "This file can't be used: {reason}."
 NO_PICTURE = "There is no picture."
 BESIDE = "Beside it"
+SIMILAR = "Most similar to the network, of {count} training pictures:"
 FRAME = "Choose the part that counts"
 FRAME_NOTE = "Drag the square over what counts, or move it with the arrow keys."
 YOUR_PICTURE, FRAME_MOVE, FRAME_SIZE = "Your picture", "The part that counts; arrow keys move it", "Size"

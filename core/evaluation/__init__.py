@@ -9,6 +9,7 @@ from core.evaluation.novelty import (
     fit_novelty,
     logits_and_features,
     make_bank,
+    most_similar,
 )
 from core.evaluation.predict import Interrupted, predict
 from core.evaluation.report import Report, evaluate_checkpoint, make_report, prediction_tensors
@@ -30,6 +31,7 @@ __all__ = [
     "make_bank",
     "make_report",
     "mcnemar",
+    "most_similar",
     "predict",
     "prediction_tensors",
     "reliability_table",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from core.checkpoint import NoveltyScale
 
 NEIGHBOUR = 20  # the distance to this one, nearest first, counts
+SIMILAR = 3  # training images that are shown as most similar
 MAX_BANK = 1000  # images
 MAX_BANK_BYTES = 900_000
 PASSING = 0.95  # share of held-out images that are to pass
@@ -43,8 +44,17 @@ def energy(logits: Tensor) -> Tensor:
 
 def nearness(features: Tensor, bank: Tensor) -> Tensor:
     """(N,): minus the distance of features (N, D) to the 20th nearest of the bank (K, D), at unit length."""
-    distances = torch.cdist(F.normalize(features.double(), dim=1), bank.double().to(features.device))
-    return -distances.kthvalue(min(NEIGHBOUR, bank.shape[0]), dim=1).values
+    return -_distances(features, bank).kthvalue(min(NEIGHBOUR, bank.shape[0]), dim=1).values
+
+
+def most_similar(features: Tensor, bank: Tensor) -> Tensor:
+    """Rows (N, 3) of the bank (K, D) that are nearest to features (N, D), the nearest first."""
+    return _distances(features, bank).topk(min(SIMILAR, bank.shape[0]), dim=1, largest=False).indices
+
+
+def _distances(features: Tensor, bank: Tensor) -> Tensor:
+    """(N, K), at unit length."""
+    return torch.cdist(F.normalize(features.double(), dim=1), bank.double().to(features.device))
 
 
 def familiarity(logits: Tensor, features: Tensor, bank: Tensor, scale: NoveltyScale) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.checkpoint import Checkpoint
 from core.data.pictures import CENTRE, Frame, crop_square, to_pixels
-from core.evaluation import energy, familiarity, logits_and_features, predict
+from core.evaluation import energy, familiarity, logits_and_features, most_similar, predict
 from core.inference.distort import Distortion, distort
 
 SURE = 0.6  # calibrated probability of the best class from which on it is called sure
@@ -26,11 +26,13 @@ class Answer(BaseModel):
         verdict: sure, unsure, or none of the classes.
         in_distribution_score: higher is more like the training images (`core.evaluation.familiarity`; the
             energy of Liu et al. 2020 for a checkpoint without a bank of features).
+        similar: indices of the most similar training images, of those the checkpoint keeps features of.
     """
 
     predictions: list[tuple[str, float]]
     verdict: Verdict
     in_distribution_score: float
+    similar: list[int] = []
 
 
 def view(image: Image.Image, size: int, frame: Frame = CENTRE, harm: Distortion | None = None) -> Tensor:
@@ -72,10 +74,13 @@ def classify_views(checkpoint: Checkpoint, views: Tensor, mirror: bool = True) -
         scores = familiarity(plain, features, checkpoint.bank, info.novelty)
     else:  # no training images to compare with
         scores = energy(plain)
-    return [_answer(checkpoint, p, score.item()) for p, score in zip(probabilities, scores, strict=True)]
+    similar: list[list[int]] = [[] for _ in views]
+    if checkpoint.bank is not None and checkpoint.bank_images is not None:
+        similar = checkpoint.bank_images[most_similar(features, checkpoint.bank).cpu()].tolist()
+    return [_answer(checkpoint, *each) for each in zip(probabilities, scores.tolist(), similar, strict=True)]
 
 
-def _answer(checkpoint: Checkpoint, probabilities: Tensor, score: float) -> Answer:
+def _answer(checkpoint: Checkpoint, probabilities: Tensor, score: float, similar: list[int]) -> Answer:
     info = checkpoint.info
     order = probabilities.argsort(descending=True).tolist()
     verdict: Verdict = "sure" if probabilities[order[0]] >= SURE else "unsure"
@@ -85,4 +90,5 @@ def _answer(checkpoint: Checkpoint, probabilities: Tensor, score: float) -> Answ
         predictions=[(info.classes[i], probabilities[i].item()) for i in order],
         verdict=verdict,
         in_distribution_score=score,
+        similar=similar,
     )

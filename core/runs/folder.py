@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from core import InputError
+from core.checkpoint import MODEL_FILE
 from core.evaluation import Report
 from core.runs.log import Event, read_events
 from core.training.recipe import TrainConfig
@@ -43,7 +44,7 @@ class RunFolder:
 
     @property
     def model_file(self) -> Path:
-        return self.path / "model.safetensors"
+        return self.path / MODEL_FILE
 
     @property
     def resume_file(self) -> Path:

@@ -65,7 +65,9 @@ def ship_weights(
     answers = prediction_tensors(logits, data.test.labels, info.temperature)
     save_tensors(place.predictions_file, answers)
     write_json(place.report_file, report.model_dump())
-    save_checkpoint(folder / f"{info.model}.safetensors", weights, info, checkpoint.bank)
+    save_checkpoint(
+        folder / f"{info.model}.safetensors", weights, info, checkpoint.bank, checkpoint.bank_images
+    )
     return report
 
 

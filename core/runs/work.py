@@ -240,7 +240,8 @@ class _Worker:
     def finish(self, trainer: Trainer) -> None:
         """Write what a finished run leaves; the saved state is no longer needed."""
         info = trainer.checkpoint_info()
-        save_checkpoint(self.folder.model_file, trainer.weights(), info, trainer.bank)
+        weights = trainer.weights()
+        save_checkpoint(self.folder.model_file, weights, info, trainer.bank, trainer.bank_images)
         tensors = prediction_tensors(trainer.test_logits, trainer.data.test.labels, trainer.temperature)
         save_tensors(self.folder.predictions_file, tensors)
         write_json(self.folder.report_file, trainer.report.model_dump())

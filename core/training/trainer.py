@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from core import InputError
-from core.checkpoint import Checkpoint, CheckpointInfo, NoveltyScale, Origin, load_checkpoint
+from core.checkpoint import MODEL_FILE, Checkpoint, CheckpointInfo, NoveltyScale, Origin, load_checkpoint
 from core.data.batches import EpochBatches, channel_statistics, resize_set
 from core.data.image_set import DataSet, ImageSet, stratified_split
 from core.device import autocast, describe_device, pick_device, pick_precision, place, prepare
@@ -105,13 +105,15 @@ class Trainer:
         if resume:
             self.dtype = getattr(torch, resume.values["dtype"])
 
-        train, self._held_out = _choose_images(data, config)
+        self._train_at, held_out_at = _choose_images(data, config)
+        train, self._held_out = data.train.take(self._train_at), data.train.take(held_out_at)
         _refuse_misfits(config, train, data, self.device, ranks.world)
         self.mean, self.std = channel_statistics(train.images)
         self._mean = torch.tensor(self.mean, device=self.device)
         self._std = torch.tensor(self.std, device=self.device)
         self.train_images = ImageSet(train.images.to(self.device), train.labels.to(self.device))
-        self._epoch_test = _some_of_each_class(data.test, self.recipe.epoch_test_images, config.seed)
+        some = _some_of_each_class(data.test.labels, self.recipe.epoch_test_images, config.seed)
+        self._epoch_test = data.test.take(some)
         self._samples = _one_of_each_class(self._epoch_test.labels)
         self.steps_per_epoch = len(train) // self.recipe.batch_size
         self.steps_total = self.steps_per_epoch * self.recipe.epochs
@@ -142,6 +144,7 @@ class Trainer:
         self.test_logits: Tensor | None = None
         self.temperature = 1.0
         self.bank: Tensor | None = None
+        self.bank_images: Tensor | None = None
         self.novelty: NoveltyScale | None = None
         self.none_threshold: float | None = None
         self._pending: list[tuple[int, Tensor]] = []  # (step, loss) not yet read from the device
@@ -154,7 +157,8 @@ class Trainer:
 
     def _begin_with(self, start: Checkpoint) -> None:
         """Take over the weights of another training; the last layer only where the classes are the same."""
-        info, name = start.info, Path(self.config.start_from).name
+        path = Path(self.config.start_from)
+        info, name = start.info, path.parent.name if path.name == MODEL_FILE else path.name
         if info.model != self.config.model:
             raise InputError(f"'{name}' is a {info.model}; a {self.config.model} can't begin with it.")
         held_out = (self.config.seed, len(self._held_out))
@@ -433,12 +437,13 @@ class Trainer:
         if not len(self._held_out):
             return
         logits, features = look(self._held_out.images)
-        images = ImageSet(self.train_images.images.cpu(), self.train_images.labels.cpu())
-        some = _some_of_each_class(images, bank_size(features.shape[1]), self.config.seed)
-        bank = make_bank(look(some.images)[1])
+        labels = self.data.train.labels[self._train_at]
+        some = self._train_at[_some_of_each_class(labels, bank_size(features.shape[1]), self.config.seed)]
+        bank = make_bank(look(self.data.train.images[some])[1])
         fitted = fit_novelty(logits, features, bank)
         if fitted is not None:
-            self.bank, (self.novelty, self.none_threshold) = bank, fitted
+            self.bank, self.bank_images = bank, some
+            self.novelty, self.none_threshold = fitted
 
     def _predict(
         self, images: Tensor, size: int, dtype: torch.dtype = torch.float32, mirror: bool = False
@@ -578,8 +583,8 @@ def _event(kind: str, **fields: Any) -> Event:
     return {"type": kind, "time": time.time(), **fields}
 
 
-def _choose_images(data: DataSet, config: TrainConfig) -> tuple[ImageSet, ImageSet]:
-    """Images to train on and images held out, both class-balanced, by the seed."""
+def _choose_images(data: DataSet, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Indices of images to train on and of images held out, both class-balanced, by the seed."""
     recipe, everything = config.recipe, data.train
     hold_out = min(recipe.hold_out, len(everything) // 10)
     rest = torch.arange(len(everything))
@@ -590,14 +595,14 @@ def _choose_images(data: DataSet, config: TrainConfig) -> tuple[ImageSet, ImageS
         share = recipe.train_images / len(rest)
         _, chosen = stratified_split(everything.labels[rest], share, config.seed)
         rest = rest[chosen]
-    return everything.take(rest), everything.take(kept)
+    return rest, kept
 
 
-def _some_of_each_class(images: ImageSet, count: int | None, seed: int) -> ImageSet:
-    """About `count` images, class-balanced; all of them if there are no more."""
-    if count is None or count >= len(images):
-        return images
-    return images.take(stratified_split(images.labels, count / len(images), seed)[1])
+def _some_of_each_class(labels: Tensor, count: int | None, seed: int) -> Tensor:
+    """Indices of about `count` images, class-balanced; all of them if there are no more."""
+    if count is None or count >= len(labels):
+        return torch.arange(len(labels))
+    return stratified_split(labels, count / len(labels), seed)[1]
 
 
 def _one_of_each_class(labels: Tensor) -> Tensor:
