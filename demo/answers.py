@@ -49,22 +49,20 @@ def read_file(path: str | None) -> Image.Image:
         raise InputError(text.BAD_PICTURE.format(reason=error)) from None
 
 
-def answer(lab: Lab, image: Image.Image, question: Question) -> list[tuple[Checkpoint, Tensor, Answer]]:
-    """Each network, the pixels (3, size, size) uint8 that it sees, and what it says."""
-    found = []
-    for name in question.names:
-        checkpoint = lab.checkpoint(name)
-        seen = view(image, checkpoint.info.image_size, question.frame, question.harm)
-        found.append((checkpoint, seen, classify_views(checkpoint, seen[None])[0]))
-    return found
+def answer(lab: Lab, name: str, image: Image.Image, question: Question) -> tuple[Checkpoint, Tensor, Answer]:
+    """A network, the pixels (3, size, size) uint8 that it sees, and what it says."""
+    checkpoint = lab.checkpoint(name)
+    seen = view(image, checkpoint.info.image_size, question.frame, question.harm)
+    return checkpoint, seen, classify_views(checkpoint, seen[None])[0]
 
 
 def show_answers(lab: Lab, image: Image.Image, question: Question) -> str:
     """Markup: for each network the verdict, its best classes, what it sees and why."""
-    return "".join(
-        _section(lab, checkpoint, seen, said, image, question)
-        for checkpoint, seen, said in answer(lab, image, question)
-    )
+
+    def section(name: str) -> str:
+        return _section(lab, *answer(lab, name, image, question), image, question)
+
+    return "".join(lab.beside.map(section, question.names))
 
 
 def verdict(said: Answer) -> str:

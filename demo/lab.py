@@ -1,10 +1,12 @@
 """What the server knows: which data, runs and checkpoints there are, by name; loaded once, shared."""
 
 import contextlib
+import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,7 @@ class Lab:
         self._models: OrderedDict[tuple[Path, int], Checkpoint] = OrderedDict()
         self._loads: OrderedDict[str, DataJob] = OrderedDict()
         self._jobs: dict[str, DataJob] = {}
+        self.beside = ThreadPoolExecutor(os.cpu_count())  # networks that answer the same question
         self.evaluating = threading.Lock()  # one evaluation at a time; each takes all processors
 
     def watch_queue(self) -> None:

@@ -1,6 +1,7 @@
 """Why a network says what it says."""
 
 import io
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,3 +180,16 @@ def test_one_picture_is_averaged_with_its_mirror_image(pixels: torch.Tensor) -> 
     assert said == pytest.approx(other, abs=1e-5)
     alone = dict(classify_views(checkpoint, pixels[None], mirror=False)[0].predictions)
     assert said != pytest.approx(alone, abs=1e-6)
+
+
+@pytest.mark.timing
+def test_ten_thousand_pictures_need_no_more_memory_than_a_thousand() -> None:
+    out = io.BytesIO()
+    Image.effect_noise((200, 150), 60).convert("RGB").save(out, "JPEG")
+    checkpoint, peaks = make_checkpoint("simple_cnn"), []
+    for count in (1_000, 10_000):
+        pictures = ((f"{i}.jpg", out.getvalue) for i in range(count))
+        assert sum(1 for _ in classify_many([checkpoint], pictures)) == count
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(f"{peaks[1] - peaks[0]:.1f} MB more")
+    assert peaks[1] - peaks[0] < 20
