@@ -352,7 +352,7 @@ def ship(
     from core.runs.ship import ship_curves, ship_weights
 
     require_source(data)
-    folder, bar = RunFolder(run), _Bar()
+    folder, bar, report = RunFolder(run), _Bar(), None
     if not curves_only:
         images = load_data(data, data_dir=data_dir, progress=bar.show)
         report = ship_weights(
@@ -360,7 +360,7 @@ def ship(
         )
         bar.clear()
         print(f"accuracy {report.accuracy:.2%}, {report.accuracy_tta:.2%} with the mirror image")
-    print(ship_curves(folder, to))
+    print(ship_curves(folder, to, report))
 
 
 def find_checkpoint(name: str, runs_dir: Path) -> Path:

@@ -71,10 +71,13 @@ def ship_weights(
     return report
 
 
-def ship_curves(run: RunFolder, folder: Path) -> Path:
+def ship_curves(run: RunFolder, folder: Path, report: Report | None = None) -> Path:
     """Copy config, curves and filters of a run, thinned and without paths; returns the new folder.
 
     The test pictures stay behind: they are not the program's to give away.
+
+    Args:
+        report: the figures of the weights as they are shipped, which the curves are to end with.
 
     Raises:
         InputError: it is not a run's folder.
@@ -85,7 +88,11 @@ def ship_curves(run: RunFolder, folder: Path) -> Path:
     origin = Path(config.start_from).name if config.start_from else None
     config = config.model_copy(update={"data": Path(config.data).name, "start_from": origin})
     write_json(place.config_file, config.model_dump(mode="json"))
-    lines = [json.dumps(event, separators=(",", ":")) for event in _thinned(run)]
+    events = _thinned(run)
+    for event in events:
+        if event["type"] == "finish" and report is not None:
+            event |= report.model_dump(include=event.keys())
+    lines = [json.dumps(event, separators=(",", ":")) for event in events]
     replace_atomically(place.events_file, lambda part: part.write_text("\n".join(lines) + "\n", "utf-8"))
     if run.filters_file.exists():
         shutil.copyfile(run.filters_file, place.filters_file)

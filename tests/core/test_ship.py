@@ -32,7 +32,7 @@ def test_what_is_shipped_is_small_and_says_what_is_measured_on_it(
     run = finished_run(tmp_path / "20260101-000000-simple-cnn-abcd", config)
     data, shipped = load_data("synthetic"), tmp_path / "checkpoints"
     report = ship_weights(run, data, shipped, "Shapes, drawn")
-    place = ship_curves(run, shipped)
+    place = ship_curves(run, shipped, report)
 
     file = shipped / "simple_cnn.safetensors"
     checkpoint = load_checkpoint(file)
@@ -51,6 +51,7 @@ def test_what_is_shipped_is_small_and_says_what_is_measured_on_it(
 
     (listed,) = list_runs(shipped / "runs")
     assert (listed.id, listed.status, listed.epoch) == ("shipped-simple-cnn", "finished", 2)
+    assert listed.accuracy == report.accuracy
     everything = "".join(f.read_text("utf-8") for f in place.iterdir() if f.suffix in (".json", ".jsonl"))
     assert str(tmp_path) not in everything
     assert not (place / "samples.png").exists()
