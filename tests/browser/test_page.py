@@ -515,3 +515,40 @@ def test_nothing_is_wider_than_the_screen(open_page: Callable[..., Page], width:
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(400)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+
+
+def test_the_first_start_shows_the_shipped_networks(browser: Browser, tmp_path: Path) -> None:
+    """Without any data or training: curves, results, an answer, and the offer to go on from them."""
+    port = free_port()
+    app = start_app(port, tmp_path / "runs", "--checkpoints", str(ROOT / "checkpoints"))
+    page = browser.new_page()
+    try:
+        page.goto(f"http://127.0.0.1:{port}")
+        expect(page.locator("#runs tr[data-run]").first).to_contain_text("shipped", timeout=SOON)
+        wait_until(page, f"n => ({COUNT_POINTS}) > n", 100, SOON)
+        expect(page.locator("#live [data-action=delete]")).to_have_count(0)
+        page.get_by_label("Simple CNN", exact=False).first.check()
+        page.locator("#origin input").click()
+        page.get_by_role("option", name="Simple CNN (shipped)").click()
+        page.locator("#start").click()
+        expect(page.locator("#live")).to_contain_text("· synthetic ·", timeout=SOON)
+        expect(page.locator("#live")).to_contain_text("finished", timeout=120_000)
+        (run,) = [RunFolder(folder) for folder in (tmp_path / "runs").iterdir() if folder.is_dir()]
+        assert read_info(run.model_file).origin.file == "simple_cnn.safetensors"
+
+        page.get_by_role("tab", name="Results").click()
+        expect(page.locator("#results .lab-big")).to_contain_text("%", timeout=SOON)
+        expect(page.locator("#results")).to_contain_text("CIFAR-10 (JPEG copy, quality 75)")
+        drawn = "document.querySelector('#results [data-slot=compare-accuracy]')?.data?.[0].y.length ?? 0"
+        wait_until(page, f"n => ({drawn}) > n", 5, SOON)
+        page.locator("#results").get_by_text("Show the test pictures").click()
+        expect(page.locator(GALLERY)).to_contain_text("Choose CIFAR-10", timeout=SOON)
+
+        page.get_by_role("tab", name="Classify").click()
+        page.locator("#examples img").first.click()
+        expect(page.locator("#answer .lab-verdict").first).to_be_visible(timeout=SOON)
+    finally:
+        page.close()
+        app.terminate()
+        app.wait(10)
+        end_workers(tmp_path / "runs")
