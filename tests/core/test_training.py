@@ -10,6 +10,7 @@ from core import InputError
 from core.checkpoint import load_checkpoint, save_checkpoint
 from core.data import DataSet, ImageSet
 from core.data.image_set import make_data_set
+from core.inference import classify_views
 from core.models import MODELS
 from core.training.recipe import PRESETS, Recipe, preset_recipe, with_changes
 from core.training.state import TrainingState, load_state, save_state
@@ -289,3 +290,18 @@ def test_other_classes_take_over_all_but_the_last_layer(shapes: DataSet, tmp_pat
     moved = [name for name in ours if not torch.equal(ours[name], theirs[name])]
     assert moved
     assert all(ours[name].shape[0] == 2 for name in moved)
+
+
+def test_the_kept_features_are_those_of_the_images_named(shapes: DataSet, tmp_path: Path) -> None:
+    """What the most similar training image is, of an image that is itself one of them."""
+    trainer = Trainer(make_config(epochs=1, train_images=300), shapes)
+    list(trainer.events())
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, trainer.weights(), trainer.checkpoint_info(), trainer.bank, trainer.bank_images)
+    checkpoint = load_checkpoint(path)
+    kept = checkpoint.bank_images
+    assert 200 < len(kept) <= 300
+    some = kept[::40]
+    found = classify_views(checkpoint, shapes.train.images[some])
+    assert [answer.similar[0] for answer in found] == some.tolist()
+    assert all(len(set(answer.similar)) == 3 for answer in found)

@@ -26,6 +26,7 @@ from core.runs import RunFolder, create_run, list_runs
 from core.runs.glimpse import filter_sheet, side_by_side
 from core.runs.ship import ship_curves
 from core.training.recipe import Recipe, TrainConfig, with_changes
+from core.training.trainer import Trainer
 from demo import charts, live, text
 from demo.answers import Question
 from demo.evaluations import Predictions, evaluate_in_background, job_key, stored_predictions
@@ -623,3 +624,23 @@ def write_epochs(lab: Lab, run_id: str) -> None:
     end = {"type": "status", "time": 3.0, "status": "finished", "reason": ""}
     events = [start, step(1), step(2), *epochs, end]
     folder.events_file.write_text("".join(json.dumps(e) + "\n" for e in events))
+
+
+def test_the_most_similar_training_pictures_are_shown_once_they_are_loaded(
+    tmp_path: Path, picture: Path
+) -> None:
+    lab = Lab(tmp_path / "runs", str(archive(tmp_path / "fruits.zip", {"apple": 150, "plum": 150})))
+    data = load_data(str(tmp_path / "fruits.zip"), data_dir=lab.data_dir)
+    config = make_config(epochs=1, batch_size=20)
+    trainer = Trainer(config, data)
+    list(trainer.events())
+    folder = RunFolder(lab.runs_dir / RUN)
+    create_run(folder, config)
+    info = trainer.checkpoint_info()
+    save_checkpoint(folder.model_file, trainer.weights(), info, trainer.bank, trainer.bank_images)
+    question = Question((RUN,))
+    classify.show_answer(lab, str(picture), question)  # starts loading what lies there
+    assert lab.load_in_background("fruits.zip").finished.wait(30)
+    assert classify.show_answer(lab, str(picture), question).count('<figure class="lab-picture">') == 3
+    away = Lab(tmp_path / "runs")
+    assert "lab-picture" not in classify.show_answer(away, str(picture), question)
