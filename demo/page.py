@@ -87,15 +87,15 @@ def build_page(lab: Lab) -> gr.Blocks:
             answered = classify.build(lab)
 
         def on_load() -> tuple[Any, ...]:
-            runs = lab.runs()
-            newest = train.newest_run(runs)
-            networks = results.checkpoint_choices(lab, runs)
+            """The first tab, at once: whoever presses Start before this comes must not lose sight of it."""
+            newest = train.newest_run(lab.runs())
+            return show_run(newest), {"shown": newest}, gr.Dropdown(choices=list(lab.sources))
+
+        def on_load_others() -> tuple[Any, ...]:
+            networks = results.checkpoint_choices(lab)
             first = networks[0][1] if networks else None
             second = _beside(networks)
             return (
-                show_run(newest),
-                {"shown": newest},
-                gr.Dropdown(choices=list(lab.sources)),
                 gr.Dropdown(choices=networks, value=first),
                 gr.Dropdown(choices=networks, value=second),
                 gr.Dropdown(choices=results.data_choices(lab, first), value=results.OWN if first else None),
@@ -112,13 +112,11 @@ def build_page(lab: Lab) -> gr.Blocks:
             return gr.Dropdown(choices=networks, value=value)
 
         private = {"api_visibility": "private", "show_progress": "hidden"}
+        page.load(on_load, None, [trained["live"], trained["table"], trained["data"]], **private)
         page.load(
-            on_load,
+            on_load_others,
             None,
             [
-                trained["live"],
-                trained["table"],
-                trained["data"],
                 shown["choice"],
                 shown["other"],
                 shown["data"],

@@ -33,6 +33,7 @@ from demo.evaluations import Predictions, evaluate_in_background, job_key, store
 from demo.gallery import Look, choose, gallery
 from demo.lab import Lab
 from demo.many import classify_files
+from demo.page import build_page
 from demo.report_view import show_results
 from demo.run_table import Rows
 from demo.tabs import classify, results, train
@@ -644,3 +645,15 @@ def test_the_most_similar_training_pictures_are_shown_once_they_are_loaded(
     assert classify.show_answer(lab, str(picture), question).count('<figure class="lab-picture">') == 3
     away = Lab(tmp_path / "runs")
     assert "lab-picture" not in classify.show_answer(away, str(picture), question)
+
+
+def test_the_first_tab_waits_for_no_other(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow Results tab once took the view back from a run that was started meanwhile."""
+    monkeypatch.setattr("demo.page.show_results", lambda *_: pytest.fail("it waits for the results"))
+    page = build_page(lab)
+    live_view = next(b for b in page.blocks.values() if getattr(b, "elem_id", None) == "live")
+    loads = [f for f in page.fns.values() if (page._id, "load") in f.targets and live_view in f.outputs]
+    assert len(loads) == 1
+    shown, table, _ = loads[0].fn()
+    assert "source" not in shown
+    assert table == {"shown": None}
