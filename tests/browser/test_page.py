@@ -530,6 +530,8 @@ def test_the_first_start_shows_the_shipped_networks(browser: Browser, tmp_path: 
         page.get_by_label("Simple CNN", exact=False).first.check()
         page.locator("#origin input").click()
         page.get_by_role("option", name="Simple CNN (shipped)").click()
+        page.get_by_text("More settings").click()
+        page.get_by_label("Epochs", exact=True).fill("2")
         page.locator("#start").click()
         expect(page.locator("#live")).to_contain_text("· synthetic ·", timeout=SOON)
         expect(page.locator("#live")).to_contain_text("finished", timeout=120_000)
