@@ -19,6 +19,7 @@ from demo.tabs.train import told
 
 CSS = Path(__file__).parent / "style.css"
 MAX_UPLOAD = "500mb"  # an archive of pictures; a picture is refused earlier, by its reader
+MAX_SESSIONS = 300  # Gradio keeps a fifth of a megabyte of each, and a call over HTTP is one, too
 CACHE_SECONDS = 3600  # uploads are deleted when they are this old
 
 _TOP = f"""<header class="lab-top"><h1>{escape(text.TITLE)}</h1><p>{escape(text.TAGLINE)}</p>
@@ -211,6 +212,7 @@ def launch_options() -> dict[str, Any]:
         "css_paths": [CSS],
         "head": HEAD,
         "max_file_size": MAX_UPLOAD,
+        "state_session_capacity": MAX_SESSIONS,
         "run_history": False,
         "footer_links": ["api"],
         "show_error": True,
