@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core import InputError
-from core.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, read_info
+from core.checkpoint import MODEL_FILE, Checkpoint, CheckpointInfo, load_checkpoint, read_info
 from core.cli import CHECKPOINTS
 from core.data import NAMED_SOURCES, ImageSet, Progress, cifar10, load_data, source_title
 from core.models import MODELS
@@ -118,11 +118,10 @@ class Lab:
             raise InputError(text.NO_DATA)
         return self.sources[title]
 
-    def checkpoints(self, runs: list[RunSummary] | None = None, model: str | None = None) -> dict[str, str]:
+    def checkpoints(self, model: str | None = None) -> dict[str, str]:
         """Names of all trained networks: name -> what is shown. Shipped ones first, the best in front.
 
         Args:
-            runs: the runs, if they are known already.
             model: only networks of this kind.
         """
         found = {
@@ -130,7 +129,7 @@ class Lab:
             for name in self._shipped()
             if model in (None, name)
         }
-        for run in self.runs() if runs is None else runs:
+        for run in list_runs(self.runs_dir):
             if model not in (None, run.model) or run.model not in MODELS:
                 continue
             if RunFolder(self.runs_dir / run.id).model_file.is_file():
@@ -243,7 +242,7 @@ class Lab:
     def run_of(self, name: str) -> RunFolder:
         """The run in which the checkpoint `name` was trained; its folder may be incomplete."""
         path = self.checkpoint_path(name)
-        return RunFolder(path.parent) if path.stem == "model" else shipped_run(path.stem, self.shipped_dir)
+        return RunFolder(path.parent) if path.name == MODEL_FILE else shipped_run(path.stem, self.shipped_dir)
 
     def _shipped(self) -> list[str]:
         """The networks that are there from the start, the best in front."""

@@ -15,7 +15,6 @@ from core.checkpoint import CheckpointInfo
 from core.data import NAMED_SOURCES, DataSet
 from core.data.cifar10 import CLASSES
 from core.evaluation import images_per_second
-from core.runs import RunSummary
 from demo import text
 from demo.evaluations import Predictions, evaluate_in_background, job_key, report_of, stored_predictions
 from demo.gallery import Look, close_look, gallery
@@ -294,6 +293,6 @@ def _asked(pressed: Pressed, classes: list[str], look: Look) -> Look:
     return Look()
 
 
-def checkpoint_choices(lab: Lab, runs: list[RunSummary] | None = None) -> list[tuple[str, str]]:
+def checkpoint_choices(lab: Lab) -> list[tuple[str, str]]:
     """All trained networks as (what is shown, name)."""
-    return [(label, name) for name, label in lab.checkpoints(runs).items()]
+    return [(label, name) for name, label in lab.checkpoints().items()]
