@@ -4,6 +4,7 @@ from core.evaluation.calibration import expected_calibration_error, fit_temperat
 from core.evaluation.footprint import footprint, images_per_second
 from core.evaluation.novelty import (
     bank_size,
+    distances,
     energy,
     familiarity,
     fit_novelty,
@@ -19,6 +20,7 @@ __all__ = [
     "Interrupted",
     "Report",
     "bank_size",
+    "distances",
     "energy",
     "evaluate_checkpoint",
     "expected_calibration_error",

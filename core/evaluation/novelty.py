@@ -42,25 +42,30 @@ def energy(logits: Tensor) -> Tensor:
     return torch.logsumexp(logits.double(), dim=1)
 
 
-def nearness(features: Tensor, bank: Tensor) -> Tensor:
-    """(N,): minus the distance of features (N, D) to the 20th nearest of the bank (K, D), at unit length."""
-    return -_distances(features, bank).kthvalue(min(NEIGHBOUR, bank.shape[0]), dim=1).values
+def distances(features: Tensor, bank: Tensor) -> Tensor:
+    """(N, K): how far features (N, D) are from those of the bank (K, D), at unit length."""
+    return torch.cdist(
+        F.normalize(features.float(), dim=1),
+        bank.float().to(features.device),
+        compute_mode="donot_use_mm_for_euclid_dist",  # which rounds away what is very near
+    )
 
 
-def most_similar(features: Tensor, bank: Tensor) -> Tensor:
-    """Rows (N, 3) of the bank (K, D) that are nearest to features (N, D), the nearest first."""
-    return _distances(features, bank).topk(min(SIMILAR, bank.shape[0]), dim=1, largest=False).indices
+def nearness(away: Tensor) -> Tensor:
+    """(N,) of `distances` (N, K): minus the 20th smallest."""
+    return -away.kthvalue(min(NEIGHBOUR, away.shape[1]), dim=1).values
 
 
-def _distances(features: Tensor, bank: Tensor) -> Tensor:
-    """(N, K), at unit length."""
-    return torch.cdist(F.normalize(features.double(), dim=1), bank.double().to(features.device))
+def most_similar(away: Tensor) -> Tensor:
+    """Rows (N, 3) of the bank by `distances` (N, K), the nearest first."""
+    return away.topk(min(SIMILAR, away.shape[1]), dim=1, largest=False).indices
 
 
-def familiarity(logits: Tensor, features: Tensor, bank: Tensor, scale: NoveltyScale) -> Tensor:
-    """Scores (N,): higher is more like the training images; about 0 for the average held-out one."""
+def familiarity(logits: Tensor, away: Tensor, scale: NoveltyScale) -> Tensor:
+    """Scores (N,) of logits (N, num_classes) and `distances` (N, K): higher is more like the training
+    images; about 0 for the average held-out one."""
     by_energy = (energy(logits) - scale.energy_mean) / scale.energy_std
-    return by_energy + (nearness(features, bank) - scale.nearness_mean) / scale.nearness_std
+    return by_energy + (nearness(away) - scale.nearness_mean) / scale.nearness_std
 
 
 def fit_novelty(logits: Tensor, features: Tensor, bank: Tensor) -> tuple[NoveltyScale, float] | None:
@@ -70,8 +75,9 @@ def fit_novelty(logits: Tensor, features: Tensor, bank: Tensor) -> tuple[Novelty
     """
     if len(logits) < MIN_HELD_OUT or len(bank) == 0:
         return None
-    signs = energy(logits), nearness(features, bank)
+    away = distances(features, bank)
+    signs = energy(logits), nearness(away)
     (e_mean, e_std), (n_mean, n_std) = ((s.mean().item(), max(s.std().item(), 1e-6)) for s in signs)
     scale = NoveltyScale(energy_mean=e_mean, energy_std=e_std, nearness_mean=n_mean, nearness_std=n_std)
-    scores = familiarity(logits, features, bank, scale)
+    scores = familiarity(logits, away, scale)
     return scale, torch.quantile(scores, 1 - PASSING).item()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.checkpoint import Checkpoint
 from core.data.pictures import CENTRE, Frame, crop_square, to_pixels
-from core.evaluation import energy, familiarity, logits_and_features, most_similar, predict
+from core.evaluation import distances, energy, familiarity, logits_and_features, most_similar, predict
 from core.inference.distort import Distortion, distort
 
 SURE = 0.6  # calibrated probability of the best class from which on it is called sure
@@ -70,13 +70,12 @@ def classify_views(checkpoint: Checkpoint, views: Tensor, mirror: bool = True) -
     logits = logits.unflatten(0, (-1, len(views))).mean(dim=0)
     probabilities = F.softmax(logits / info.temperature, dim=1)
     plain = said[: len(views), : len(info.classes)]
+    scores, similar = energy(plain), [[] for _ in views]
     if checkpoint.bank is not None and info.novelty is not None:
-        scores = familiarity(plain, features, checkpoint.bank, info.novelty)
-    else:  # no training images to compare with
-        scores = energy(plain)
-    similar: list[list[int]] = [[] for _ in views]
-    if checkpoint.bank is not None and checkpoint.bank_images is not None:
-        similar = checkpoint.bank_images[most_similar(features, checkpoint.bank).cpu()].tolist()
+        away = distances(features, checkpoint.bank)
+        scores = familiarity(plain, away, info.novelty)
+        if checkpoint.bank_images is not None:
+            similar = checkpoint.bank_images[most_similar(away).cpu()].tolist()
     return [_answer(checkpoint, *each) for each in zip(probabilities, scores.tolist(), similar, strict=True)]
 
 

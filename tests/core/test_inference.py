@@ -20,7 +20,7 @@ from core.checkpoint import (
 )
 from core.data.batches import normalise
 from core.data.pictures import Frame, crop_square
-from core.evaluation import familiarity, fit_novelty, make_bank
+from core.evaluation import distances, familiarity, fit_novelty, make_bank
 from core.evaluation.novelty import nearness
 from core.inference import Distortion, classify, classify_views, grad_cam, overlay, view
 from core.inference.batch import classify_many
@@ -116,8 +116,8 @@ def test_nearness_is_minus_the_distance_to_the_twentieth() -> None:
     bank = F.normalize(torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     asked = torch.randn(7, 8, generator=torch.Generator().manual_seed(1))
     expected = [-sorted(float((F.normalize(a, dim=0) - b).norm()) for b in bank)[19] for a in asked]
-    assert nearness(asked, bank).tolist() == pytest.approx(expected, abs=1e-4)
-    assert nearness(asked * 9, make_bank(bank * 3)).tolist() == pytest.approx(expected, abs=2e-3)
+    assert nearness(distances(asked, bank)).tolist() == pytest.approx(expected, abs=1e-4)
+    assert nearness(distances(asked * 9, make_bank(bank * 3))).tolist() == pytest.approx(expected, abs=2e-3)
 
 
 def test_95_of_100_held_out_images_pass_and_strange_ones_do_not() -> None:
@@ -128,11 +128,11 @@ def test_95_of_100_held_out_images_pass_and_strange_ones_do_not() -> None:
     logits = 9 * features[:, :4]
     bank = make_bank(features[:200])
     scale, threshold = fit_novelty(logits[200:], features[200:], bank)
-    scores = familiarity(logits[200:], features[200:], bank, scale)
+    scores = familiarity(logits[200:], distances(features[200:], bank), scale)
     assert (scores >= threshold).double().mean().item() == pytest.approx(0.95, abs=0.006)
     assert scores.mean().item() == pytest.approx(0, abs=1e-6)
     strange = 0.3 * torch.randn(50, 16, generator=generator)
-    assert (familiarity(9 * strange[:, :4], strange, bank, scale) < threshold).all()
+    assert (familiarity(9 * strange[:, :4], distances(strange, bank), scale) < threshold).all()
     assert fit_novelty(logits[:5], features[:5], bank) is None
 
 
