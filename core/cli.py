@@ -340,10 +340,12 @@ def benchmark(
 @app.command()
 def ship(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    data: DataOption,
-    title: Annotated[str, typer.Option(help="What the checkpoint is to call its data.")],
+    data: DataOption = "",
+    title: Annotated[str, typer.Option(help="What the checkpoint is to call its data.")] = "",
     to: Annotated[Path, typer.Option(help="Where to put it.")] = CHECKPOINTS,
-    curves_only: Annotated[bool, typer.Option("--curves-only", help="Leave the weights out.")] = False,
+    curves_only: Annotated[
+        bool, typer.Option("--curves-only", help="Leave the weights out; needs no data and no title.")
+    ] = False,
     data_dir: DataDirOption = Path("data"),
 ) -> None:
     """Put a finished run among the networks that come with the program."""
@@ -351,9 +353,11 @@ def ship(
     from core.runs import RunFolder
     from core.runs.ship import ship_curves, ship_weights
 
-    require_source(data)
     folder, bar, report = RunFolder(run), _Bar(), None
     if not curves_only:
+        require_source(data)
+        if not title.strip():
+            raise InputError("Say with --title what the checkpoint is to call its data.")
         images = load_data(data, data_dir=data_dir, progress=bar.show)
         report = ship_weights(
             folder, images, to, title, on_batch=lambda done, total: bar.show("evaluate", done, total)

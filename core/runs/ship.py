@@ -1,7 +1,8 @@
 """Put a finished run among the networks that come with the program.
 
 The weights become `<model>.safetensors`; what shows how they were trained becomes a run's folder without
-weights, `runs/shipped-<model>`, small enough to be kept with the program.
+weights, `runs/shipped-<model>`, small enough to be kept with the program. A run of which only the curves are
+shipped keeps the name of its folder behind `shipped-`.
 """
 
 import json
@@ -25,9 +26,9 @@ HALF_COSTS = 0.0005  # of accuracy, plain or mirrored, that half precision may c
 DIGITS = 5  # of the numbers in the shipped curves that are below 1; after the point of others
 
 
-def shipped_run(model: str, folder: Path) -> RunFolder:
-    """Where the curves of the shipped network `model` are."""
-    return RunFolder(folder / "runs" / f"{SHIPPED}{model.replace('_', '-')}")
+def shipped_run(name: str, folder: Path) -> RunFolder:
+    """Where the curves of a shipped network are, or of the run of this name."""
+    return RunFolder(folder / "runs" / f"{SHIPPED}{name.replace('_', '-')}")
 
 
 def ship_weights(
@@ -77,13 +78,14 @@ def ship_curves(run: RunFolder, folder: Path, report: Report | None = None) -> P
     The test pictures stay behind: they are not the program's to give away.
 
     Args:
-        report: the figures of the weights as they are shipped, which the curves are to end with.
+        report: the figures of the weights as they are shipped, which the curves are to end with; None where
+            no weights are shipped.
 
     Raises:
         InputError: it is not a run's folder.
     """
     config = run.read_config()
-    place = shipped_run(config.model, folder)
+    place = shipped_run(run.path.resolve().name if report is None else config.model, folder)
     place.path.mkdir(parents=True, exist_ok=True)
     origin = Path(config.start_from).name if config.start_from else None
     config = config.model_copy(update={"data": Path(config.data).name, "start_from": origin})

@@ -66,6 +66,7 @@ def test_a_long_log_is_thinned(tmp_path: Path) -> None:
     steps = [{"type": "step", "time": 1.0, "step": i, "loss": 1 / 3, "lr": 1e-7 / 3} for i in range(1, 7001)]
     run.events_file.write_text("".join(json.dumps(event) + "\n" for event in [start, *steps]))
     place = ship_curves(run, tmp_path / "checkpoints")
+    assert place.name == "shipped-20260101-000000-simple-cnn-abcd"  # beside the network's own
     text = (place / "events.jsonl").read_text()
     kept = [e for e in map(json.loads, text.splitlines()) if e["type"] == "step"]
     assert SHIPPED_STEPS * 0.8 < len(kept) <= SHIPPED_STEPS + 1
