@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core import InputError
 from core.checkpoint import Checkpoint
-from core.data.pictures import CENTRE, Frame, PictureError, crop_square, read_picture
+from core.data.pictures import WHOLE, Frame, PictureError, cut, read_picture
 from core.inference import Answer, Distortion, classify_views, grad_cam, overlay, view
 from demo import text
 from demo.charts import NETWORK_COLOURS, SECOND
@@ -30,7 +30,7 @@ class Question:
     """What is asked: which networks, which part of the picture, with which harm, the reason for what."""
 
     names: tuple[str, ...]
-    frame: Frame = CENTRE
+    frame: Frame = WHOLE
     harm: Distortion = NO_HARM
     label: str | None = None  # the class whose reason is shown; None for the one said
 
@@ -79,7 +79,7 @@ def _section(
     label = question.label if question.label in info.classes else said.predictions[0][0]
     _, heat = grad_cam(checkpoint, seen, [info.classes.index(label)])
     if question.harm.changes_nothing:  # the picture itself, at its own resolution
-        ground = crop_square(image, question.frame)
+        ground = cut(image, question.frame)
         ground.thumbnail((HEAT_SIDE, HEAT_SIDE))
     else:
         ground = as_image(seen).resize((SEEN_SCALE * info.image_size,) * 2, 0)

@@ -1,4 +1,4 @@
-// A picture with a square on it that can be moved and sized, by pointer or keyboard.
+// A picture with a frame on it that can be moved and sized, by pointer or keyboard.
 // value: {picture: address of it or null}; a move arrives in Python as click event {left, top, side}.
 
 const image = element.querySelector('img');
@@ -8,13 +8,14 @@ let frame = { left: 0.5, top: 0.5, side: 1 };
 let drag = null;
 
 function room() {
-  const side = Math.min(image.clientWidth, image.clientHeight) * frame.side;
-  return { side, x: image.clientWidth - side, y: image.clientHeight - side };
+  const side = Math.max(image.clientWidth, image.clientHeight) * frame.side;
+  const [width, height] = [Math.min(side, image.clientWidth), Math.min(side, image.clientHeight)];
+  return { width, height, x: image.clientWidth - width, y: image.clientHeight - height };
 }
 
 function draw() {
-  const { side, x, y } = room();
-  Object.assign(box.style, { width: `${side}px`, height: `${side}px`, left: `${x * frame.left}px`, top: `${y * frame.top}px` });
+  const { width, height, x, y } = room();
+  Object.assign(box.style, { width: `${width}px`, height: `${height}px`, left: `${x * frame.left}px`, top: `${y * frame.top}px` });
 }
 
 function move(dx, dy) { // in pixels

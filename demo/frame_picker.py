@@ -1,4 +1,4 @@
-"""A picture with a square on it that a person moves and sizes: the part that counts."""
+"""A picture with a frame on it that a person moves and sizes: the part that counts."""
 
 from html import escape
 from pathlib import Path

@@ -12,7 +12,7 @@ from torch import Tensor
 from core import InputError
 from core.files import save_tensors
 
-CACHE_VERSION = "1"
+CACHE_VERSION = "2"  # 2 sees all of a picture, not the square in its centre
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.checkpoint import Checkpoint
-from core.data.pictures import PictureError, read_picture
+from core.data.pictures import Frame, PictureError, cut, read_picture, to_pixels
 from core.inference.classifier import Answer, classify_views, view
 
 BATCH = 64
@@ -24,7 +24,7 @@ class Classified:
     """One picture of many: what each network says, or why it can't be used.
 
     Attributes:
-        thumbnail: (3, 32, 32) uint8, or None.
+        thumbnail: the square in the centre, (3, 32, 32) uint8, or None.
     """
 
     file: str
@@ -68,4 +68,6 @@ def _open(read: Callable[[], bytes | Path], checkpoints: list[Checkpoint]) -> li
         return str(error)
     except Exception as error:  # out of a broken archive
         return f"it can't be unpacked ({type(error).__name__})"
-    return [view(image, size) for size in (*(c.info.image_size for c in checkpoints), THUMBNAIL)]
+    seen = [view(image, c.info.image_size) for c in checkpoints]
+    square = cut(image, Frame(side=min(image.size) / max(image.size)))
+    return [*seen, to_pixels(square, THUMBNAIL)]

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from core.checkpoint import Checkpoint
-from core.data.pictures import CENTRE, Frame, crop_square, to_pixels
+from core.data.pictures import WHOLE, Frame, cut, to_pixels
 from core.evaluation import distances, energy, familiarity, logits_and_features, most_similar, predict
 from core.inference.distort import Distortion, distort
 
@@ -35,16 +35,16 @@ class Answer(BaseModel):
     similar: list[int] = []
 
 
-def view(image: Image.Image, size: int, frame: Frame = CENTRE, harm: Distortion | None = None) -> Tensor:
+def view(image: Image.Image, size: int, frame: Frame = WHOLE, harm: Distortion | None = None) -> Tensor:
     """What a network sees of an RGB picture: (3, size, size) uint8."""
-    square = crop_square(image, frame)
+    part = cut(image, frame)
     if harm is not None and not harm.changes_nothing:
-        square = distort(square, size, harm)
-    return to_pixels(square, size)
+        part = distort(part, size, harm)
+    return to_pixels(part, size)
 
 
 def classify(checkpoint: Checkpoint, image: Image.Image) -> Answer:
-    """Classify an RGB picture by its centre square; see `classify_views`."""
+    """Classify an RGB picture, all of it; see `classify_views`."""
     return classify_views(checkpoint, view(image, checkpoint.info.image_size)[None])[0]
 
 

@@ -33,10 +33,10 @@ class Distortion(BaseModel):
         return self == Distortion()
 
 
-def distort(square: Image.Image, size: int, harm: Distortion) -> Image.Image:
-    """A square RGB picture at the network's `size`, with the harm done. The noise is always the same."""
+def distort(part: Image.Image, size: int, harm: Distortion) -> Image.Image:
+    """An RGB picture of any proportions at the network's `size`, with the harm done, always the same."""
     side = max(WORK_SIDE, size)
-    image = square.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    image = part.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
     if harm.rotation:
         image = image.rotate(harm.rotation, Image.Resampling.BICUBIC, fillcolor="white")
     if harm.brightness != 1:

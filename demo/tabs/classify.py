@@ -11,7 +11,7 @@ import gradio as gr
 from gradio.data_classes import ImageData
 
 from core import InputError
-from core.data.pictures import CENTRE, Frame
+from core.data.pictures import WHOLE, Frame
 from core.inference import Distortion, classify
 from demo import text
 from demo.answers import TOP, Question, as_record, read_file, show_answers
@@ -109,7 +109,7 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         start = gr.Button(text.MANY_START, size="sm", elem_id="many-start")
         table = gr.HTML(elem_id="many", apply_default_css=False)
         download = gr.DownloadButton(text.MANY_CSV, visible=False, size="sm", elem_id="many-csv")
-    frame = gr.State(CENTRE)
+    frame = gr.State(WHOLE)
 
     def on_question(
         path: str | None,
@@ -129,12 +129,12 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         return show_answer(lab, path, question)
 
     def on_picture(path: str | None, *rest: Any) -> tuple[Any, ...]:
-        """A new picture: the square goes back to the centre."""
+        """A new picture: the frame is all of it again."""
         shown: dict[str, Any] = {"picture": None}
         if path:
             with contextlib.suppress(InputError):  # the answer says it
                 shown = shown_picture(read_file(path))
-        return on_question(path, *rest[:3], CENTRE, *rest[4:]), shown, CENTRE
+        return on_question(path, *rest[:3], WHOLE, *rest[4:]), shown, WHOLE
 
     def on_frame(
         path: str | None,
@@ -149,7 +149,7 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         rotation: float,
         event: gr.EventData,
     ) -> tuple[str, Frame]:
-        """The square was moved."""
+        """The frame was moved."""
         part = _frame(event)
         return on_question(path, name, second, label, part, noise, blur, brightness, quality, rotation), part
 
@@ -195,8 +195,8 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
 
 
 def _frame(event: gr.EventData) -> Frame:
-    """What the page says of the square; the centre where it makes no sense."""
+    """What the page says of the frame; the whole where it makes no sense."""
     try:
         return Frame(*(min(max(float(event._data[name]), 0.0), 1.0) for name in Frame._fields))
     except (KeyError, TypeError, ValueError):
-        return CENTRE
+        return WHOLE

@@ -19,7 +19,7 @@ from core.checkpoint import (
     save_checkpoint,
 )
 from core.data.batches import normalise
-from core.data.pictures import Frame, crop_square
+from core.data.pictures import WHOLE, Frame, cut
 from core.evaluation import distances, familiarity, fit_novelty, make_bank
 from core.evaluation.novelty import nearness
 from core.inference import Distortion, classify, classify_views, grad_cam, overlay, view
@@ -83,14 +83,15 @@ def gradient(width: int, height: int) -> Image.Image:
 
 def test_a_frame_cuts_out_what_it_covers() -> None:
     image = gradient(300, 100)
-    assert crop_square(image).size == (100, 100)
-    left, right = (crop_square(image, Frame(x, 0.5, 1.0)) for x in (0.0, 1.0))
+    assert cut(image, WHOLE).size == (300, 100)
+    assert cut(image, Frame(side=0.5)).size == (150, 100)
+    left, right = (cut(image, Frame(x, 0.5, 1 / 3)) for x in (0.0, 1.0))
     assert left.getpixel((0, 50))[0] == 0
     assert right.getpixel((99, 50))[0] == 255
-    small = crop_square(image, Frame(1.0, 1.0, 0.1))
+    small = cut(image, Frame(1.0, 1.0, 1 / 30))
     assert small.size == (10, 10)
     assert small.getpixel((9, 9))[:2] == (255, 255)
-    assert crop_square(image, Frame(-3, 7, 99)).size == (100, 100)  # nonsense stays inside
+    assert cut(image, Frame(-3, 7, 99)).size == (300, 100)  # nonsense stays inside
 
 
 @pytest.mark.parametrize(
