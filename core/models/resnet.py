@@ -7,6 +7,8 @@ stem with stride 1 and no max pooling, four stages of two basic blocks.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.models.winograd import Conv3x3
+
 WIDTHS = (64, 128, 256, 512)
 
 
@@ -19,9 +21,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, shortcut: bool = True) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.conv1 = Conv3x3(in_channels, out_channels, stride)
         self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.conv2 = Conv3x3(out_channels, out_channels)
         self.bn2 = nn.BatchNorm2d(out_channels)
         if not shortcut:
             self.shortcut = None
@@ -44,7 +46,7 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     def __init__(self, num_classes: int = 10, shortcuts: bool = True) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
+        self.conv1 = Conv3x3(3, WIDTHS[0])
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         blocks = []
         in_channels = WIDTHS[0]

@@ -11,6 +11,7 @@ from torch import nn
 
 from core.device import autocast, place
 from core.models import create_model
+from core.training.optimizer import make_optimizers
 from core.training.recipe import Recipe
 
 PROBE_IMAGES = 16, 64  # a step; the first tells too much where a step is short, the second then costs little
@@ -57,22 +58,20 @@ class CompileDecision:
 def measure_step(
     model: nn.Module, size: int, batch_size: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[float, float]:
-    """Seconds of a training step and of a test pass over one batch, of random images.
+    """Seconds of the gradients and of a test pass of one batch, of random images.
 
-    The network's weights and statistics change: give a copy.
+    The network's statistics change: give a copy.
     """
     images = torch.randn(batch_size, 3, size, size, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
 
     def train() -> None:
         model.train()
         with autocast(device, dtype):
             logits = model(images)
+        model.zero_grad(set_to_none=True)
         F.cross_entropy(logits.float(), labels).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def test() -> None:
@@ -81,6 +80,14 @@ def measure_step(
             model(images)
 
     return _timed(train, device), _timed(test, device)
+
+
+def measure_update(model: nn.Module, recipe: Recipe, device: torch.device) -> float:
+    """Seconds of the optimizers' part of a step, whatever the batch. The weights change: give a copy."""
+    optimizers = make_optimizers(model, recipe, device)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    return _timed(lambda: [optimizer.step() for optimizer in optimizers], device)
 
 
 def predict_cost(
@@ -101,6 +108,7 @@ def predict_cost(
     with torch.random.fork_rng(devices=[]):
         model = place(create_model(model_name, num_classes), device)
     step_seconds, test_image_seconds = {}, {}
+    update = measure_update(copy.deepcopy(model), recipe, device)
     for _, size in recipe.sizes:
         step = 0.0
         for images in (min(probe, recipe.batch_size) for probe in probes):
@@ -110,7 +118,7 @@ def predict_cost(
                 seconds / images
                 for seconds in measure_step(copy.deepcopy(model), size, images, dtype, device)
             )
-        step_seconds[size] = step * recipe.batch_size
+        step_seconds[size] = step * recipe.batch_size + update
         test_image_seconds[size] = test
     steps_per_epoch = train_images // recipe.batch_size
     total = steps_per_epoch * recipe.epochs

@@ -2,6 +2,7 @@
 
 Sources: [zoo] KellerJordan/cifar10-zoo, train_resnet18; [bag] D. Page, "How to train your ResNet";
 [air] K. Jordan, airbench; [fast] WeihaoZhuang/cifar10-100-fast-training; [kuang] kuangliu/pytorch-cifar;
+[muon] K. Jordan et al., Muon;
 [here] measured by this project, see checkpoints/README.md.
 """
 
@@ -28,8 +29,12 @@ class Recipe(BaseModel):
 
     epochs: int = Field(10, ge=1, le=10_000)  # passes over the training images
     batch_size: int = Field(128, ge=2, le=65_536)  # images a step, over all processes
+    # sgd; or muon for the filters of convolutions that a BatchNorm follows, and sgd for the rest [muon]
+    optimizer: Literal["sgd", "muon"] = "sgd"
     # Learning rate at its highest, for SGD with a loss averaged over the batch.
     peak_lr: float = Field(0.1, gt=0, le=100)
+    # Muon's at its highest: how much of a filter bank's norm a step changes [air]
+    filter_lr: float = Field(0.1, gt=0, le=1)
     # one_cycle: straight up to the peak, then straight down to 0 [zoo]; cosine: from the peak [kuang]
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
     rise: float = Field(0.2, ge=0, lt=1)  # share of all steps before the peak, one_cycle only [zoo]

@@ -47,6 +47,7 @@ from core.models import create_model, model_spec
 from core.models.densenet import use_less_memory
 from core.training.cost import CompileDecision, Cost, decide_compile, predict_cost
 from core.training.distributed import ALONE, Ranks
+from core.training.optimizer import make_optimizers
 from core.training.recipe import TrainConfig
 from core.training.state import TrainingState
 
@@ -131,7 +132,7 @@ class Trainer:
         for module in self.model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = self.recipe.bn_momentum
-        self.optimizer = _make_optimizer(self.model, config, self.device)
+        self.optimizers = make_optimizers(self.model, self.recipe, self.device)
         self._average = copy.deepcopy(self.model) if self.recipe.ema_epochs else None
         self._forward = ranks.wrap(self.model)
         self.compiling = resume.values["compile"] if resume else None
@@ -283,7 +284,7 @@ class Trainer:
         except TorchDynamoException as error:
             self._forward, self.compiling = plain, False
             outcome = f"can't compile here ({type(error).__name__}); going on without, after {{:.0f}} s"
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         self.model.load_state_dict(before)  # the trial batch moved the BatchNorm statistics
         seconds = time.monotonic() - start
         self._rate_from = (time.monotonic(), self.step)
@@ -314,13 +315,14 @@ class Trainer:
         Returns:
             The loss, a scalar that stays on the device.
         """
-        lr = self.recipe.lr_at(self.step, self.steps_total)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        share = self.recipe.lr_at(self.step, self.steps_total) / self.recipe.peak_lr
         loss, logits = self._loss(images, labels)
         loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = share * group["peak"]
+            optimizer.step()
+        self.model.zero_grad(set_to_none=True)
         loss = loss.detach()
         self._loss_sum += loss
         self._correct += (logits.detach().argmax(dim=1) == labels).sum()
@@ -522,10 +524,11 @@ class Trainer:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self._average is not None:
             tensors |= {f"average.{k}": v for k, v in self._average.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if buffer is not None:
-                tensors[f"momentum.{name}"] = buffer
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        for optimizer in self.optimizers:
+            for parameter, kept in optimizer.state.items():
+                if kept.get("momentum_buffer") is not None:
+                    tensors[f"momentum.{names[parameter]}"] = kept["momentum_buffer"]
         tensors["epoch.loss_sum"] = self._loss_sum
         tensors["epoch.correct"] = self._correct
         for step, loss in self._pending:
@@ -563,10 +566,12 @@ class Trainer:
         self.model.load_state_dict(state.group("model"))
         if self._average is not None:
             self._average.load_state_dict(state.group("average"))
-        parameters = dict(self.model.named_parameters())
-        for name, buffer in state.group("momentum").items():
-            like = parameters[name]
-            self.optimizer.state[like]["momentum_buffer"] = torch.empty_like(like).copy_(buffer)
+        momentum, names = state.group("momentum"), {p: name for name, p in self.model.named_parameters()}
+        for optimizer in self.optimizers:
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+                if names[parameter] in momentum:
+                    buffer = torch.empty_like(parameter).copy_(momentum[names[parameter]])
+                    optimizer.state[parameter]["momentum_buffer"] = buffer
         self._loss_sum.copy_(state.tensors["epoch.loss_sum"])
         self._correct.copy_(state.tensors["epoch.correct"])
         pending = sorted((int(step), loss) for step, loss in state.group("pending").items())
@@ -632,22 +637,3 @@ def _refuse_misfits(
     smallest = min(size for _, size in recipe.sizes)
     if smallest < spec.min_size:
         raise InputError(f"{spec.title} needs images of at least {spec.min_size} px, not {smallest}.")
-
-
-def _make_optimizer(model: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; weight decay on weights only (Page; He et al. 2018)."""
-    recipe = config.recipe
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    fused = device.type in ("cpu", "cuda")
-    return torch.optim.SGD(
-        [
-            {"params": weights, "weight_decay": recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=recipe.peak_lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        fused=fused,
-        foreach=not fused,
-    )

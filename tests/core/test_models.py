@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torchvision.models import densenet as tv_densenet
 from torchvision.models import resnet18 as tv_resnet18
@@ -9,6 +10,7 @@ from torchvision.models import resnet18 as tv_resnet18
 from core import InputError
 from core.models import MODELS, create_model
 from core.models.densenet import use_less_memory
+from core.models.winograd import conv3x3, pays
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -120,3 +122,46 @@ def test_impossible_class_counts_are_refused(num_classes: int) -> None:
 def test_an_unknown_network_is_refused_with_the_choices() -> None:
     with pytest.raises(InputError, match="resnet18"):
         create_model("resnet1")
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (4, 4), (3, 5), (6, 9), (1, 2)])
+def test_winograd_is_the_same_convolution(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    ours = [torch.randn(s, dtype=torch.float64) for s in ((2, 5, height, width), (7, 5, 3, 3))]
+    theirs = [t.clone() for t in ours]
+    for tensor in ours + theirs:
+        tensor.requires_grad_()
+    out, direct = conv3x3(*ours), F.conv2d(*theirs, padding=1)
+    torch.testing.assert_close(out, direct)
+    grad = torch.randn_like(direct)
+    out.backward(grad)
+    direct.backward(grad)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
+
+
+def test_winograd_is_taken_only_where_it_pays() -> None:
+    filters = torch.empty(128, 128, 3, 3)
+    assert pays(torch.empty(128, 128, 16, 16), filters)
+    assert not pays(torch.empty(128, 128, 16, 16, device="meta"), filters)
+    assert not pays(torch.empty(128, 128, 16, 16, dtype=torch.bfloat16), filters)
+    assert not pays(torch.empty(128, 64, 16, 16), torch.empty(128, 64, 3, 3))
+    assert not pays(torch.empty(1, 128, 16, 16), filters)
+    assert not pays(torch.empty(128, 128, 2, 2), filters)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not pays(torch.empty(128, 128, 16, 16), filters)
+
+
+def test_resnet_learns_the_same_with_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64, where rounding can't turn a ReLU."""
+    torch.manual_seed(0)
+    model = create_model("resnet18").double().train()
+    direct = copy.deepcopy(model)
+    images, labels = torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.randint(0, 10, (8,))
+    F.cross_entropy(direct(images), labels).backward()
+    asked: list[int] = []
+    monkeypatch.setattr("core.models.winograd.pays", lambda x, weight: asked.append(x.shape[1]) or True)
+    F.cross_entropy(model(images), labels).backward()
+    assert asked == [64] * 4 + [128] * 3 + [256] * 3 + [512] * 3
+    for mine, other in zip(model.parameters(), direct.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from core import InputError
 from core.checkpoint import load_checkpoint, save_checkpoint
@@ -12,6 +13,7 @@ from core.data import DataSet, ImageSet
 from core.data.image_set import make_data_set
 from core.inference import classify_views
 from core.models import MODELS
+from core.training.optimizer import Muon, orthogonal
 from core.training.recipe import PRESETS, Recipe, preset_recipe, with_changes
 from core.training.state import TrainingState, load_state, save_state
 from core.training.trainer import DivergedError, Trainer
@@ -132,13 +134,60 @@ def test_held_out_images_are_balanced_and_never_trained_on(shapes: DataSet) -> N
 
 def test_weight_decay_is_on_weights_only(shapes: DataSet) -> None:
     trainer = Trainer(make_config("resnet18"), shapes)
-    decayed, plain = trainer.optimizer.param_groups
+    decayed, plain = trainer.optimizers[0].param_groups
     assert all(p.ndim > 1 for p in decayed["params"])
     assert all(p.ndim == 1 for p in plain["params"])
     assert plain["weight_decay"] == 0
-    assert sum(len(g["params"]) for g in trainer.optimizer.param_groups) == len(
-        list(trainer.model.parameters())
-    )
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    assert sum(len(group["params"]) for group in groups) == len(list(trainer.model.parameters()))
+
+
+def test_muon_has_the_filters_and_sgd_the_rest(shapes: DataSet) -> None:
+    trainer = Trainer(make_config("resnet18", optimizer="muon", filter_lr=0.05), shapes)
+    sgd, muon = trainer.optimizers
+    filters = muon.param_groups[0]["params"]
+    assert {p.ndim for p in filters} == {4}
+    assert len(filters) == 20
+    rest = [p for group in sgd.param_groups for p in group["params"]]
+    assert len(filters) + len(rest) == len(list(trainer.model.parameters()))
+    trainer.step = trainer.steps_total // 2
+    trainer.train_step(*trainer.batches(32).batch(0))
+    share = trainer.recipe.lr_at(trainer.steps_total // 2, trainer.steps_total) / trainer.recipe.peak_lr
+    assert muon.param_groups[0]["lr"] == pytest.approx(0.05 * share)
+
+
+def test_muon_moves_every_direction_of_a_filter_bank_alike() -> None:
+    torch.manual_seed(0)
+    for shape in ((24, 40), (40, 24)):
+        steep = torch.randn(shape) @ torch.diag(torch.logspace(0, -2, shape[1]))
+        values = torch.linalg.svdvals(orthogonal(steep))
+        assert values.min() > 0.5
+        assert values.max() < 1.3
+    filters = nn.Parameter(torch.randn(24, 5, 3, 3))
+    before = filters.detach() * 24**0.5 / filters.detach().norm()
+    filters.grad = torch.randn_like(filters)
+    Muon([filters], lr=0.1, momentum=0.9).step()
+    moved = (filters.detach() - before).norm() / before.norm()
+    assert moved == pytest.approx(0.1, rel=0.3)
+    assert (filters.detach() - before).flatten() @ filters.grad.flatten() < 0
+
+
+def test_muon_is_refused_for_a_network_without_batch_norm(shapes: DataSet) -> None:
+    with pytest.raises(InputError, match="BatchNorm"):
+        Trainer(make_config("simple_cnn", optimizer="muon"), shapes)
+
+
+@pytest.mark.parametrize("stop_after", [4, 6])
+def test_resume_is_bit_identical_with_muon_and_winograd(shapes: DataSet, stop_after: int) -> None:
+    config = make_config("resnet18", optimizer="muon", epochs=1, batch_size=64, train_images=512)
+    whole = Trainer(config, shapes)
+    whole_losses = losses(list(whole.events()))
+    first = Trainer(config, shapes)
+    first.should_stop = lambda: first.step >= stop_after
+    before = losses(list(first.events()))
+    second = Trainer(config, shapes, first.state())
+    assert before + losses(list(second.events())) == whole_losses
+    assert same_weights(second, whole)
 
 
 def test_the_average_differs_from_the_last_weights_and_is_what_is_kept(shapes: DataSet) -> None:
