@@ -1,5 +1,6 @@
 """What one or two networks say of a visitor's picture, as markup, and the reason."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -57,12 +58,20 @@ def answer(lab: Lab, name: str, image: Image.Image, question: Question) -> tuple
 
 
 def show_answers(lab: Lab, image: Image.Image, question: Question) -> str:
-    """Markup: for each network the verdict, its best classes, what it sees and why."""
+    """Markup: what the networks say together, then for each the verdict, its best classes, what it sees and
+    why."""
 
-    def section(name: str) -> str:
-        return _section(lab, *answer(lab, name, image, question), image, question)
+    def ask(name: str) -> tuple[str, Answer, str]:
+        checkpoint, seen, said = answer(lab, name, image, question)
+        return (
+            title_of(checkpoint.info.model),
+            said,
+            _section(lab, checkpoint, seen, said, image, question),
+        )
 
-    return "".join(lab.beside.map(section, question.names))
+    titles, answers, sections = zip(*lab.beside.map(ask, question.names), strict=True)
+    summary = f'<p class="lab-together" role="status">{escape(together(titles, answers))}</p>'
+    return f'{summary if len(answers) > 1 else ""}<div class="lab-answers">{"".join(sections)}</div>'
 
 
 def verdict(said: Answer) -> str:
@@ -70,6 +79,28 @@ def verdict(said: Answer) -> str:
     (first, _), (second, _) = said.predictions[:2]
     sentence = {"sure": text.SURE, "unsure": text.UNSURE, "none": text.NONE}[said.verdict]
     return sentence.format(a=first, b=second, count=len(said.predictions))
+
+
+def together(titles: Sequence[str], answers: Sequence[Answer]) -> str:
+    """What several networks say, in one sentence."""
+    labels = [said.predictions[0][0] for said in answers]
+    strangers = [said.verdict == "none" for said in answers]
+    if all(strangers):
+        return text.ALL_NONE.format(count=len(answers[0].predictions))
+    if any(strangers):
+        known = strangers.index(False)
+        return text.SOME_NONE.format(
+            title=titles[known], a=labels[known], other=titles[strangers.index(True)]
+        )
+    if len(set(labels)) > 1:
+        return text.DISAGREE.format(
+            said=", ".join(
+                text.ONE_SAYS.format(title=title, a=label)
+                for title, label in zip(titles, labels, strict=True)
+            )
+        )
+    sure = all(said.verdict == "sure" for said in answers)
+    return (text.AGREE if sure else text.AGREE_UNSURE).format(a=labels[0])
 
 
 def _section(
@@ -84,8 +115,9 @@ def _section(
     else:
         ground = as_image(seen).resize((SEEN_SCALE * info.image_size,) * 2, 0)
     sees, why = escape(text.SEES.format(size=info.image_size)), escape(text.SPEAKS_FOR.format(label=label))
+    strange = ' class="lab-strange"' if said.verdict == "none" else ""
     return (
-        f'<section><h4>{escape(title_of(info.model))}</h4><p class="lab-verdict" role="status">'
+        f'<section{strange}><h4>{escape(title_of(info.model))}</h4><p class="lab-verdict" role="status">'
         f"{escape(verdict(said))}</p>"
         + bars(said.predictions[:TOP], NETWORK_COLOURS.get(info.model, SECOND))
         + f'<div class="lab-heats"><figure class="lab-heat lab-sees"><img src="{png_url(as_image(seen))}" '

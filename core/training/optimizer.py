@@ -43,8 +43,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """About the nearest matrix of its shape (M, N) whose singular values are all alike, near 1.
 
-    The Newton-Schulz iteration X <- (a + b A + c A^2) X with A = X X^T. All its factors are polynomials of the
-    first A, so they are multiplied among themselves, smaller than X, and X is multiplied once.
+    The Newton-Schulz iteration X <- (a + b A + c A^2) X with A = X X^T. All its factors are polynomials of
+    the first A, so they are multiplied among themselves, smaller than X, and X is multiplied once.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonal(matrix.t()).t()

@@ -54,14 +54,14 @@ def show_answer(lab: Lab, path: str | None, question: Question) -> str:
     if not path or not question.names:
         return f'<p class="lab-empty">{escape(text.EXPLAIN if question.names else text.NO_CHECKPOINTS)}</p>'
     try:
-        return f'<div class="lab-answers">{show_answers(lab, read_file(path), question)}</div>'
+        return show_answers(lab, read_file(path), question)
     except InputError as error:
         return f'<p class="lab-error" role="alert">{escape(str(error))}</p>'
 
 
 def build(lab: Lab) -> dict[str, gr.components.Component]:
     """Lay the tab out; returns the parts that the page has to fill when it is opened."""
-    with gr.Row(elem_classes="lab-columns"):
+    with gr.Row(elem_classes=["lab-columns", "lab-classify"]):
         with gr.Column(scale=0, min_width=320, elem_classes="lab-side"):
             picture = PictureInput(
                 sources=["upload", "clipboard", "webcam"],
@@ -106,7 +106,11 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
             file_count="multiple", file_types=FILE_TYPES, label=text.MANY_FILES, elem_id="many-files"
         )
         gr.Markdown(text.MANY_NOTE, elem_classes="lab-note")
-        start = gr.Button(text.MANY_START, size="sm", elem_id="many-start")
+        with gr.Row():
+            folder = gr.UploadButton(
+                text.MANY_FOLDER, file_count="directory", size="sm", elem_id="many-folder"
+            )
+            start = gr.Button(text.MANY_START, size="sm", elem_id="many-start")
         table = gr.HTML(elem_id="many", apply_default_css=False)
         download = gr.DownloadButton(text.MANY_CSV, visible=False, size="sm", elem_id="many-csv")
     frame = gr.State(WHOLE)
@@ -186,6 +190,7 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
     picker.click(on_frame, asked, [answer, frame], **quiet)
     choice.change(on_network, [choice], [reason], show_progress="hidden", **private)
     reset.click(on_reset, None, sliders, show_progress="hidden", **private)
+    folder.upload(lambda paths: paths, [folder], [files], api_visibility="private")
     start.click(on_many, [files, choice, other], [table, download], show_progress="hidden", **private)
     for dropdown in (choice, other):
         dropdown.focus(

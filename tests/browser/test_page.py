@@ -179,7 +179,7 @@ def click_cell(page: Page, truth: str, said: str) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: str) -> None:
+def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: str, tmp_path: Path) -> None:
     page = open_page()
     start_training(page, epochs=60)
 
@@ -282,6 +282,15 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     with page.expect_download() as download:
         page.locator("#many-csv").click()
     assert download.value.path().read_text().startswith("file,error,Simple CNN label")
+
+    folder = tmp_path / "holiday"
+    (folder / "day 2").mkdir(parents=True)
+    for name in ("a.png", "b.png", "day 2/c.png"):
+        (folder / name).write_bytes(picture.read_bytes())
+    page.locator("input[webkitdirectory]").set_input_files(folder)
+    expect(page.locator("#many-files")).to_contain_text("c.png", timeout=SOON)
+    page.locator("#many-start").click()
+    expect(page.locator("#many tbody tr")).to_have_count(3, timeout=SOON)
 
     client = Client(url, verbose=False)
     (run,) = [r for r in client.predict(api_name="/list_runs") if r["status"] == "finished"]

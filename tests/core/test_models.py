@@ -162,6 +162,6 @@ def test_resnet_learns_the_same_with_winograd(monkeypatch: pytest.MonkeyPatch) -
     asked: list[int] = []
     monkeypatch.setattr("core.models.winograd.pays", lambda x, weight: asked.append(x.shape[1]) or True)
     F.cross_entropy(model(images), labels).backward()
-    assert asked == [64] * 4 + [128] * 3 + [256] * 3 + [512] * 3
+    assert asked == [3] + [64] * 4 + [128] * 3 + [256] * 3 + [512] * 3
     for mine, other in zip(model.parameters(), direct.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, other.grad)

@@ -20,7 +20,7 @@ from core.checkpoint import CheckpointInfo, save_checkpoint
 from core.data import DataSet, ImageSet, load_data
 from core.data.pictures import Frame
 from core.evaluation import Report, evaluate_checkpoint, make_report
-from core.inference import Distortion
+from core.inference import Answer, Distortion
 from core.models import create_model
 from core.runs import RunFolder, create_run, list_runs
 from core.runs.glimpse import filter_sheet, side_by_side
@@ -28,7 +28,7 @@ from core.runs.ship import ship_curves
 from core.training.recipe import Recipe, TrainConfig, with_changes
 from core.training.trainer import Trainer
 from demo import charts, live, text
-from demo.answers import Question
+from demo.answers import Question, together
 from demo.evaluations import Predictions, evaluate_in_background, job_key, stored_predictions
 from demo.gallery import Look, choose, gallery
 from demo.lab import Lab
@@ -531,7 +531,7 @@ def test_two_networks_answer_with_reasons_and_names_are_escaped(lab: Lab, pictur
     make_network(lab, RUN, ["<b>x", "y"])
     make_network(lab, other, ["<b>x", "y"], seed=1)
     shown = classify.show_answer(lab, str(picture), Question((RUN, other), label="y"))
-    assert shown.count("<section>") == 2
+    assert shown.count("<section") == 2
     assert shown.count("what speaks for y") == 4  # as text and as alternative text
     assert "<b>x" not in shown
     assert "&lt;b&gt;x" in shown
@@ -539,6 +539,26 @@ def test_two_networks_answer_with_reasons_and_names_are_escaped(lab: Lab, pictur
     assert classify.show_answer(lab, str(picture), moved) != classify.show_answer(
         lab, str(picture), Question((RUN,))
     )
+
+
+def test_what_two_networks_say_together_is_one_sentence() -> None:
+    def says(label: str, verdict: str) -> Answer:
+        other = "ship" if label == "cat" else "cat"
+        shares = [(label, 0.9), (other, 0.1)]
+        return Answer(predictions=shares, verdict=verdict, in_distribution_score=0)
+
+    def sentence(*answers: Answer) -> str:
+        return together(["ResNet", "DenseNet"], answers)
+
+    assert sentence(says("cat", "sure"), says("cat", "sure")) == "cat: both networks agree."
+    assert "not both are sure" in sentence(says("cat", "sure"), says("cat", "unsure"))
+    assert sentence(says("cat", "sure"), says("ship", "unsure")) == (
+        "They disagree: ResNet says cat, DenseNet says ship."
+    )
+    assert sentence(says("cat", "none"), says("ship", "sure")) == (
+        "DenseNet says ship; to ResNet it is none of these."
+    )
+    assert sentence(says("cat", "none"), says("ship", "none")).startswith("None of these 2")
 
 
 def test_many_files_become_a_table_and_a_csv(lab: Lab, picture: Path, tmp_path: Path) -> None:
