@@ -106,7 +106,7 @@ def test_runs_lists_what_there_is(run: Run, trained: Path, work: Path) -> None:
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(run: Run, work: Path) -> None:
-    args = ("train", "--model", "simple_cnn", "--data", "synthetic", "--epochs", 40, "--save-every", 1)
+    args = ("train", "--model", "simple_cnn", "--data", "synthetic", "--epochs", 16, "--save-every", 1)
     process = subprocess.Popen(
         [sys.executable, "-m", "core", *map(str, args), "--out", str(work / "runs" / "interrupted")],
         cwd=work,
