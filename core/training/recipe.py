@@ -141,15 +141,30 @@ def preset_recipe(preset: str, model: str, data: str = "cifar10") -> Recipe:
             train_images=2000,
             epoch_test_images=500,
         )
+    sizes = ((0.0, 16), (0.35, 24), (0.75, 32))
+    if few:
+        return Recipe(
+            epochs=10, batch_size=16, peak_lr=0.025 if model.startswith("densenet") else 0.01, sizes=sizes
+        )
+    # Muon: 4 points more than SGD for a narrow ResNet-18, 9 for DenseNet, after four to six passes [here].
     return Recipe(
         epochs=10,
-        batch_size=16 if few else 128,
-        peak_lr=(0.025 if model.startswith("densenet") else 0.01) if few else 0.1,
-        sizes=((0.0, 16), (0.35, 24), (0.75, 32)),
+        optimizer="muon",
+        peak_lr=0.2,
+        filter_lr=0.05,
+        momentum=0.8,
+        label_smoothing=0,  # what is none of the classes is told better without [here]
+        sizes=sizes,
     )
 
 
 def with_changes(recipe: Recipe, **changes: Any) -> Recipe:
-    """The recipe with those fields changed that are not None, validated anew."""
+    """The recipe with those fields changed that are not None, validated anew.
+
+    Muon's learning rate goes with the other one, unless it is given too.
+    """
     given = {name: value for name, value in changes.items() if value is not None}
+    peak = given.get("peak_lr")
+    if recipe.optimizer == "muon" and isinstance(peak, int | float):
+        given.setdefault("filter_lr", min(recipe.filter_lr * peak / recipe.peak_lr, 1))
     return Recipe.model_validate(recipe.model_dump() | given)

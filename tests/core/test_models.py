@@ -146,6 +146,9 @@ def test_winograd_is_taken_only_where_it_pays() -> None:
     assert not pays(torch.empty(128, 128, 16, 16, device="meta"), filters)
     assert not pays(torch.empty(128, 128, 16, 16, dtype=torch.bfloat16), filters)
     assert not pays(torch.empty(128, 64, 16, 16), torch.empty(128, 64, 3, 3))
+    assert not pays(torch.empty(128, 64, 32, 32), torch.empty(64, 64, 3, 3))
+    assert pays(torch.empty(256, 64, 32, 32), torch.empty(64, 64, 3, 3))
+    assert not pays(torch.empty(256, 32, 32, 32), torch.empty(64, 32, 3, 3))
     assert not pays(torch.empty(1, 128, 16, 16), filters)
     assert not pays(torch.empty(128, 128, 2, 2), filters)
     with torch.autocast("cpu", dtype=torch.bfloat16):

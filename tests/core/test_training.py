@@ -242,6 +242,16 @@ def test_every_preset_suits_every_network(preset: str, model: str) -> None:
     assert with_changes(recipe, epochs=3, peak_lr=None).epochs == 3
 
 
+def test_muons_learning_rate_goes_with_the_other_one() -> None:
+    recipe = preset_recipe("fast", "resnet18")
+    assert recipe.optimizer == "muon"
+    assert with_changes(recipe, peak_lr=recipe.peak_lr / 2).filter_lr == pytest.approx(recipe.filter_lr / 2)
+    assert with_changes(recipe, peak_lr=100.0).filter_lr == 1
+    assert with_changes(recipe, peak_lr=0.1, filter_lr=0.3).filter_lr == 0.3
+    with pytest.raises(ValidationError, match="peak_lr"):
+        with_changes(recipe, peak_lr="high")
+
+
 def test_data_that_does_not_fit_is_refused_before_the_start(shapes: DataSet) -> None:
     with pytest.raises(InputError, match="larger than"):
         Trainer(make_config(batch_size=600), shapes)
