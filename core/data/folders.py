@@ -27,10 +27,11 @@ from core.data.image_set import (
     stratified_split,
     write_cache,
 )
-from core.data.pictures import MAX_BYTES, PictureError, read_picture, to_pixels
+from core.data.pictures import MAX_BYTES, to_pixels, try_picture
 from core.models import MAX_CLASSES
 
 MAX_MEMBERS = 1_000_000
+MAX_MEAN_ENTRY = 1000  # bytes that an archive says about a member: its name, a comment and the like
 MAX_RATIO = 200  # pictures hardly shrink in a zip; a claim beyond this is a bomb
 MAX_SKIPPED = 0.01  # share of files that may be undecodable
 TEST_SHARE = 0.2
@@ -127,14 +128,8 @@ def _decode(listing: Listing, name: str, size: int, report: Report) -> DataSet:
 
 
 def _try_decode(listing: Listing, key: str, size: int) -> Tensor | str:
-    try:
-        return to_pixels(read_picture(listing.read(key)), size)
-    except PictureError as error:
-        return str(error)
-    except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-        return f"can't be read ({str(error)[:100]!r})"
-    except Exception as error:  # zlib.error and its kin, from a compressed member
-        return f"can't be unpacked ({type(error).__name__})"
+    image = try_picture(lambda: listing.read(key))
+    return image if isinstance(image, str) else to_pixels(image, size)
 
 
 def _find_layout(listing: Listing, name: str) -> Layout:
@@ -189,8 +184,9 @@ def _refuse_odd_name(name: str) -> None:
         raise InputError(f"The name {shown(name)} is not in UTF-8; rename it.") from None
 
 
-def _is_hidden(parts: Iterable[str]) -> bool:
-    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db") for part in parts)
+def is_hidden(parts: Iterable[str]) -> bool:
+    """Whether it is something that a system left there."""
+    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db", "desktop.ini") for part in parts)
 
 
 @contextlib.contextmanager
@@ -200,7 +196,7 @@ def _list_folder(root: Path) -> Iterator[Listing]:
     def walk(folder: str, parts: tuple[str, ...]) -> None:
         for entry in sorted(os.scandir(folder), key=lambda e: e.name):
             here = (*parts, entry.name)
-            if _is_hidden([entry.name]):
+            if is_hidden([entry.name]):
                 continue
             _refuse_odd_name(entry.name)
             if entry.is_dir(follow_symlinks=False):
@@ -229,8 +225,16 @@ def _list_folder(root: Path) -> Iterator[Listing]:
 
 
 @contextlib.contextmanager
-def list_zip(path: Path) -> Iterator[Listing]:
-    _refuse_too_many_members(path)
+def list_zip(path: Path, max_members: int | None = None) -> Iterator[Listing]:
+    """What a zip holds, which stays open for as long as the context.
+
+    Args:
+        max_members: how many files and folders it may have; None: MAX_MEMBERS.
+
+    Raises:
+        InputError: not a readable zip, or none that an honest person makes.
+    """
+    _refuse_too_many_members(path, max_members or MAX_MEMBERS)
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
@@ -241,7 +245,7 @@ def list_zip(path: Path) -> Iterator[Listing]:
             parts = _safe_parts(info, path.name)
             claimed += info.file_size
             digest.update(repr((info.filename, info.file_size, info.CRC)).encode())
-            if not parts or _is_hidden(parts):
+            if not parts or is_hidden(parts):
                 continue
             for depth in range(1, len(parts)):
                 folders.add(parts[:depth])
@@ -280,16 +284,20 @@ def _safe_parts(info: zipfile.ZipInfo, archive: str) -> tuple[str, ...]:
     return parts
 
 
-def _refuse_too_many_members(path: Path) -> None:
-    """Count the entries of the central directory before zipfile reads them all into memory."""
+def _refuse_too_many_members(path: Path, most: int) -> None:
+    """Look at the central directory before zipfile reads all of it into memory."""
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            count, at = 0, view.find(b"PK\x01\x02")
+            count, size, at = 0, 0, view.find(b"PK\x01\x02")
             while at >= 0:
                 count += 1
-                if count > MAX_MEMBERS:
-                    raise InputError(f"'{path.name}' has more than {MAX_MEMBERS:,} members.")
+                if count > most:
+                    raise InputError(f"'{path.name}' has more than {most:,} members.")
+                # Name, extra field and comment have two bytes each that tell how long they are.
+                size += sum(int.from_bytes(view[at + i : at + i + 2], "little") for i in (28, 30, 32))
                 at = view.find(b"PK\x01\x02", at + 46)
+            if size > MAX_MEAN_ENTRY * (count + 100):
+                raise InputError(f"'{path.name}' says {size:,} bytes about its members; it is refused.")
     except InputError:
         raise
     except (OSError, ValueError):  # ValueError: an empty file can't be mapped

@@ -4,24 +4,38 @@ A picture is hostile until proven otherwise: its size in bytes and its claimed s
 checked before anything is decoded.
 """
 
+import contextlib
 import io
+import re
 import struct
+import threading
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from core import InputError
 
 MAX_BYTES = 20 * 2**20
-MAX_PIXELS = 36_000_000  # decoded with alpha and premultiplied: about 290 MB
-MAX_JPEG_PIXELS = 200_000_000  # a JPEG can be decoded at 1/8 of its size, so more is safe
-DECODED_SIDE = 1024  # large JPEGs are decoded at about this size: much more than a network sees
+# Limits that keep a picture under 300 MB. Decoded, a pixel takes 4 bytes, and as many again once it is RGB.
+MAX_PIXELS = 36_000_000
+MAX_PIXELS_OF = {
+    "JPEG": 175_000_000,  # decoded at down to 1/8 of its size; more is a bomb to Pillow
+    "MPO": 175_000_000,
+    "WEBP": 16_000_000,  # Pillow's decoder keeps three canvases more
+    "AVIF": 18_000_000,  # planes of up to 16 bits and another canvas
+    "HEIF": 25_000_000,
+}
+MAX_SCANNED_PIXELS = 400_000_000  # of a JPEG in several scans: each goes over the whole picture
+LARGE = 8_000_000  # pixels; one such picture is decoded at a time
+DECODED_SIDE = 1024  # the shorter side of large pictures once decoded: much more than a network sees
+BAND = 1_000_000  # pixels of a large picture that are turned to RGB at a time
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
@@ -56,15 +70,28 @@ _DECODE_ERRORS = (
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+GREYS = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # of more than 8 bits
+ORIENTATION = ExifTags.Base.Orientation
+
+
 class PictureError(InputError):
     """This file can't be used as a picture."""
 
 
-NOT_A_PICTURE = "not a picture; JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF work"
+NOT_A_PICTURE = "not a picture; JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF work" + (
+    "" if "HEIF" not in FORMATS else ", HEIC too"
+)
+
+_one_large = threading.Lock()
+# Not FF 00 and FF D0 to FF D7: these are part of a scan's pixels.
+_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
-def read_picture(source: str | Path | bytes | BinaryIO) -> Image.Image:
+def read_picture(source: str | Path | bytes | BinaryIO, side: int = DECODED_SIDE) -> Image.Image:
     """Decode the first frame of a picture, turn it upright (EXIF) and put it on white, as RGB.
+
+    Args:
+        side: the shorter side that is needed, in pixels; a large picture may be decoded at down to that.
 
     Raises:
         PictureError: too large, not a picture, or broken.
@@ -80,25 +107,71 @@ def read_picture(source: str | Path | bytes | BinaryIO) -> Image.Image:
         raise PictureError("the picture has too many pixels; it is too large") from None
     except _DECODE_ERRORS as error:
         raise PictureError(_broken(error)) from None
-    limit = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PIXELS
-    if image.width * image.height > limit:
+    pixels = image.width * image.height
+    limit = MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
+    scans = _scans(image, data)
+    if scans > 1:  # libjpeg then keeps the whole picture, whatever the size it is decoded at
+        limit = min(MAX_PIXELS, MAX_SCANNED_PIXELS // scans)
+    if pixels > limit:
         raise PictureError(
             f"{image.width} x {image.height} pixels is too large; "
-            f"{limit // 1_000_000} megapixels is the limit"
+            f"{limit / 1_000_000:.3g} megapixels is the limit" + (f" with {scans} scans" if scans > 1 else "")
         )
     try:
-        image.draft(None, (DECODED_SIDE, DECODED_SIDE))
+        image.draft(None, (side, side))
+        large = (pixels if scans > 1 else image.width * image.height) > LARGE
         if image.width * image.height > MAX_PIXELS:  # long and narrow: draft could not shrink it
             raise PictureError("the picture has too many pixels; it is too large")
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        return _on_white(image)
+        with _one_large if large else contextlib.nullcontext():
+            image.load()
+            if not large:
+                return _on_white(ImageOps.exif_transpose(image))
+            turned = image.getexif().get(ORIENTATION, 1)
+            image = _in_bands(image)
+            image.getexif()[ORIENTATION] = turned
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
     except PictureError:
         raise
     except MemoryError:
         raise PictureError("the picture needs too much memory") from None
     except _DECODE_ERRORS as error:
         raise PictureError(_broken(error)) from None
+
+
+def try_picture(read: Callable[[], bytes | Path], side: int = DECODED_SIDE) -> Image.Image | str:
+    """What `read_picture` gives for one file of many, or why it can't be used.
+
+    Args:
+        read: gets the file, out of an archive as well.
+    """
+    try:
+        return read_picture(read(), side)
+    except PictureError as error:
+        return str(error)
+    except OSError as error:
+        return f"it can't be read ({str(error)[:100]})"
+    except Exception as error:  # whatever zipfile and what it unpacks with raise for a broken member
+        return f"it can't be unpacked ({type(error).__name__})"
+
+
+def _scans(image: Image.Image, data: bytes) -> int:
+    """In how many scans a JPEG's first picture comes, at least 2 if not all at once; 1 for other formats."""
+    if image.format not in ("JPEG", "MPO"):
+        return 1
+    scans, all_at_once, at = 0, False, 2
+    while marker := _JPEG_MARKER.search(data, at):
+        kind, at = marker[0][1], marker.end()
+        if kind == 0xD9:  # the end
+            break
+        if kind in (0x01, 0xD8):  # stand alone; all others tell how long they are
+            continue
+        if kind == 0xDA:
+            scans += 1
+            if scans == 1 and not image.info.get("progressive"):
+                all_at_once = data[at + 2 : at + 3] == bytes([image.layers])
+        at += int.from_bytes(data[at : at + 2])
+    return 1 if all_at_once else max(scans, 2)
 
 
 class Frame(NamedTuple):
@@ -168,10 +241,33 @@ def _broken(error: BaseException) -> str:
     return f"the picture is broken ({reason})"
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    """Any mode to RGB; what is transparent shows white."""
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):
-        return _grey_to_8_bit(image).convert("RGB")
+def _in_bands(image: Image.Image) -> Image.Image:
+    """`_on_white` of a large picture, some rows at a time, its shorter side shrunk to about DECODED_SIDE."""
+    times = max(min(image.size) // DECODED_SIDE, 1)
+    whole = Image.new("RGB", (-(-image.width // times), -(-image.height // times)))
+    span = _grey_span(image) if image.mode in GREYS else None
+    for box in _bands(image, times):
+        whole.paste(_on_white(image.crop(box), span).reduce(times), (0, box[1] // times))
+    return whole
+
+
+def _bands(image: Image.Image, times: int = 1) -> list[tuple[int, int, int, int]]:
+    """Boxes of full rows, about BAND pixels each, and a multiple of `times` rows but for the last."""
+    rows = max(BAND // image.width // times, 1) * times
+    return [(0, y, image.width, min(y + rows, image.height)) for y in range(0, image.height, rows)]
+
+
+def _on_white(image: Image.Image, span: tuple[float, float] | None = None) -> Image.Image:
+    """Any mode to RGB; what is transparent shows white.
+
+    Args:
+        span: the values that become black and white, in greys of more than 8 bits; None: see `_grey_span`.
+    """
+    if image.mode in GREYS:
+        low, high = span or _grey_span(image)
+        with np.errstate(over="ignore"):
+            scaled = (_grey_values(image) - low) * (255.0 / max(high - low, 1e-12))
+        return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -179,17 +275,19 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _grey_to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float greys: by the range of the mode, or by their own where it is unknown."""
-    values = np.asarray(image, dtype=np.float32)
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
+def _grey_values(image: Image.Image) -> np.ndarray:
+    """Greys of more than 8 bits as finite float32."""
+    return np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _grey_span(image: Image.Image) -> tuple[float, float]:
+    """What is black and what is white: by the range of the mode, or by their own where that is unknown."""
+    extremes = [(v.min(), v.max()) for v in (_grey_values(image.crop(box)) for box in _bands(image))]
+    low, high = float(min(lowest for lowest, _ in extremes)), float(max(highest for _, highest in extremes))
     if image.mode == "F" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255 and image.mode in ("I", "F"):
-        low, high = 0.0, 255.0
-    elif low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    with np.errstate(over="ignore"):
-        scaled = (values - low) * (255.0 / max(high - low, 1e-12))
-    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+        return 0.0, 1.0
+    if low >= 0 and high <= 255 and image.mode in ("I", "F"):
+        return 0.0, 255.0
+    if low >= 0 and high <= 65535:
+        return 0.0, 65535.0
+    return low, high

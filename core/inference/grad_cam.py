@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -47,13 +46,11 @@ def grad_cam(
 
 def overlay(image: Image.Image, heat: Tensor) -> Image.Image:
     """A heat map (h, w) in 0..1 as colours over the picture in grey, at the picture's size."""
-    grey = torch.from_numpy(np.array(image.convert("L"))).float()[..., None]
-    large = torch.nn.functional.interpolate(
-        heat[None, None].float(), size=(image.height, image.width), mode="bilinear", align_corners=False
-    )[0, 0].clamp(0, 1)
+    steps = torch.linspace(0, len(RAMP) - 1, 256)
+    low = steps.long().clamp_max(len(RAMP) - 2)
     ramp = torch.tensor(RAMP, dtype=torch.float32)
-    place = large * (len(RAMP) - 1)
-    low = place.floor().long().clamp_max(len(RAMP) - 2)
-    colour = torch.lerp(ramp[low], ramp[low + 1], (place - low)[..., None])
-    mixed = torch.lerp(grey.expand_as(colour), colour, STRENGTH)
-    return Image.fromarray(mixed.round().clamp(0, 255).to(torch.uint8).numpy())
+    palette = torch.lerp(ramp[low], ramp[low + 1], (steps - low)[:, None]).round().to(torch.uint8)
+    levels = Image.fromarray((heat.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
+    colours = levels.resize(image.size, Image.Resampling.BILINEAR)
+    colours.putpalette(palette.flatten().tolist())
+    return Image.blend(image.convert("L").convert("RGB"), colours.convert("RGB"), STRENGTH)

@@ -542,6 +542,14 @@ def test_more_members_than_the_limit_are_refused(
     assert "more than 20 " in refusal(path)
 
 
+def test_an_archive_that_says_too_much_about_its_members_is_refused(tmp_path: Path) -> None:
+    def comment(archive: zipfile.ZipFile) -> None:
+        for member in archive.infolist():
+            member.comment = bytes(60_000)
+
+    assert "bytes about its members" in refusal(make_zip(tmp_path / "a.zip", class_files(20), edit=comment))
+
+
 @pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.9, 0.99, 0.9999])
 def test_a_truncated_zip_is_refused(share: float, tmp_path: Path) -> None:
     path = make_zip(tmp_path / "cut.zip", class_files())

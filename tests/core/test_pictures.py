@@ -359,6 +359,87 @@ def test_a_long_jpeg_that_can_only_be_decoded_whole_is_refused() -> None:
     assert "too large" in refusal(jpeg_of_size(1_500, 40_000))
 
 
+LARGEST = {  # at the limit of its kind; deflate and others make little of one colour
+    "rgba": lambda: encode(Image.new("RGBA", (6000, 6000), (9, 200, 30, 128)), "PNG", compress_level=1),
+    "wide": lambda: encode(Image.new("RGBA", (36_000, 1000), (9, 200, 30, 128)), "PNG", compress_level=1),
+    "grey": lambda: encode(Image.new("I;16", (6000, 6000), 40_000), "PNG", compress_level=1),
+    "scans": lambda: encode(Image.new("RGB", (6000, 5900)), "JPEG", progressive=True, subsampling=0),
+    "webp": lambda: encode(Image.new("RGBA", (4000, 4000), (9, 200, 30, 9)), "WEBP", lossless=True, method=0),
+}
+
+
+@pytest.mark.parametrize("kind", LARGEST)
+def test_the_largest_pictures_take_less_than_300_mb(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(LARGEST[kind]())
+    code = (
+        "import resource, sys; from core.data.pictures import read_picture as r\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "before = peak(); r(sys.argv[1]); print(peak() - before)"
+    )
+    asked = [sys.executable, "-c", code, str(tmp_path / "picture")]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 300
+
+
+def test_a_second_picture_in_a_jpeg_file_is_no_scan() -> None:
+    """Phones keep a gain map behind the picture, as MPO; the picture may be as large as any other."""
+    buffer = io.BytesIO()
+    large, map_ = Image.new("RGB", (8000, 6000), "red"), Image.new("RGB", (400, 300))
+    large.save(buffer, "MPO", save_all=True, append_images=[map_])
+    assert Image.open(io.BytesIO(buffer.getvalue())).format == "MPO"
+    assert read_picture(buffer.getvalue()).getpixel((0, 0))[0] > 250
+
+
+def test_an_end_among_the_tables_hides_no_scans() -> None:
+    data = encode(Image.new("RGB", (4000, 3000)), "JPEG", progressive=True)
+    start = data.index(b"\xff\xda")
+    comment = b"\xff\xfe\x00\x04\xff\xd9"
+    assert "scans" in refusal(data[:start] + comment + (data[start:-2] + comment) * 60 + data[-2:])
+
+
+def test_a_jpeg_of_many_scans_is_refused_by_the_work_it_makes() -> None:
+    data = encode(Image.new("RGB", (2000, 1000), "red"), "JPEG", progressive=True)
+    start = data.rfind(b"\xff\xda")
+    assert read_picture(data).size == (2000, 1000)
+    assert "scans" in refusal(data[:start] + data[start:-2] * 250 + data[-2:])
+
+
+@pytest.mark.usefixtures("no_decoding")
+def test_a_progressive_jpeg_can_not_be_as_large_as_a_plain_one() -> None:
+    data = bytearray(jpeg_of_size(8000, 8000))
+    at = data.find(b"\xff\xc0")
+    assert at > 0
+    data[at + 1] = 0xC2
+    assert "too large" in refusal(bytes(data))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16", "I", "1"])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_large_picture_in_bands_is_the_same_picture(
+    mode: str, turn: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear = {"transparency": 7} if mode == "P" else {}
+    small = noise(90, 70)
+    if mode in ("I;16", "I"):
+        values = np.random.default_rng(0).integers(1000, 60_000, (70, 90))
+        small = Image.fromarray(values.astype(np.uint16 if mode == "I;16" else np.int32))
+    elif mode != "RGB":
+        small = small.convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = encode(small, "TIFF" if mode == "I" else "PNG", exif=exif, **clear)
+    at_once = read_picture(data)
+    monkeypatch.setattr(pictures, "LARGE", 1000)
+    monkeypatch.setattr(pictures, "BAND", 1000)
+    assert read_picture(data).tobytes() == at_once.tobytes()
+    monkeypatch.setattr(pictures, "DECODED_SIDE", 23)  # three times smaller
+    shrunk = read_picture(data)
+    assert shrunk.size == tuple(-(-side // 3) for side in at_once.size)
+    if turn == 1:
+        assert shrunk.tobytes() == at_once.reduce(3).tobytes()
+
+
 def test_pictures_read_at_once_leave_the_warning_filters_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     data, original = encode(noise(), "PNG"), Image.open
     second = threading.Thread(target=read_picture, args=(data,))
