@@ -15,11 +15,10 @@ from core.inference import Answer, Distortion, classify_views, grad_cam, overlay
 from demo import text
 from demo.charts import NETWORK_COLOURS, SECOND
 from demo.lab import Lab
-from demo.live import title_of
 from demo.markup import as_image, bars, jpeg_url, png_url
 
 TOP = 5
-HEAT_SIDE = 480  # pixels of a heat map, at most
+HEAT_SIDE = 1024  # pixels of a heat map, at most
 SEEN_SCALE = 5  # a pixel of the network is shown so many pixels wide
 
 
@@ -61,16 +60,14 @@ def show_answers(lab: Lab, image: Image.Image, question: Question) -> str:
     """Markup: what the networks say together, then for each the verdict, its best classes, what it sees and
     why."""
 
-    def ask(name: str) -> tuple[str, Answer, str]:
-        checkpoint, seen, said = answer(lab, name, image, question)
-        return (
-            title_of(checkpoint.info.model),
-            said,
-            _section(lab, checkpoint, seen, said, image, question),
-        )
+    titles = lab.titles_of(question.names)
 
-    titles, answers, sections = zip(*lab.beside.map(ask, question.names), strict=True)
-    summary = f'<p class="lab-together" role="status">{escape(together(titles, answers))}</p>'
+    def ask(name: str, title: str) -> tuple[Answer, str]:
+        checkpoint, seen, said = answer(lab, name, image, question)
+        return said, _section(lab, title, checkpoint, seen, said, image, question)
+
+    answers, sections = zip(*lab.beside.map(ask, question.names, titles), strict=True)
+    summary = f'<p class="lab-together lab-say">{escape(together(titles, answers))}</p>'
     return f'{summary if len(answers) > 1 else ""}<div class="lab-answers">{"".join(sections)}</div>'
 
 
@@ -89,9 +86,8 @@ def together(titles: Sequence[str], answers: Sequence[Answer]) -> str:
         return text.ALL_NONE.format(count=len(answers[0].predictions))
     if any(strangers):
         known = strangers.index(False)
-        return text.SOME_NONE.format(
-            title=titles[known], a=labels[known], other=titles[strangers.index(True)]
-        )
+        sentence = text.SOME_NONE if answers[known].verdict == "sure" else text.SOME_NONE_UNSURE
+        return sentence.format(title=titles[known], a=labels[known], other=titles[strangers.index(True)])
     if len(set(labels)) > 1:
         return text.DISAGREE.format(
             said=", ".join(
@@ -99,12 +95,20 @@ def together(titles: Sequence[str], answers: Sequence[Answer]) -> str:
                 for title, label in zip(titles, labels, strict=True)
             )
         )
-    sure = all(said.verdict == "sure" for said in answers)
-    return (text.AGREE if sure else text.AGREE_UNSURE).format(a=labels[0])
+    sure = [title for title, said in zip(titles, answers, strict=True) if said.verdict == "sure"]
+    if len(sure) == len(answers):
+        return text.AGREE.format(a=labels[0])
+    return (text.AGREE_ONE_SURE if sure else text.AGREE_UNSURE).format(a=labels[0], title="".join(sure))
 
 
 def _section(
-    lab: Lab, checkpoint: Checkpoint, seen: Tensor, said: Answer, image: Image.Image, question: Question
+    lab: Lab,
+    title: str,
+    checkpoint: Checkpoint,
+    seen: Tensor,
+    said: Answer,
+    image: Image.Image,
+    question: Question,
 ) -> str:
     info = checkpoint.info
     label = question.label if question.label in info.classes else said.predictions[0][0]
@@ -117,13 +121,22 @@ def _section(
     sees, why = escape(text.SEES.format(size=info.image_size)), escape(text.SPEAKS_FOR.format(label=label))
     strange = ' class="lab-strange"' if said.verdict == "none" else ""
     return (
-        f'<section{strange}><h4>{escape(title_of(info.model))}</h4><p class="lab-verdict" role="status">'
+        f'<section{strange}><h4>{escape(title)}</h4><p class="lab-verdict lab-say">'
         f"{escape(verdict(said))}</p>"
+        + ("" if info.none_threshold is not None else f'<p class="lab-note">{escape(text.NEVER_NONE)}</p>')
         + bars(said.predictions[:TOP], NETWORK_COLOURS.get(info.model, SECOND))
-        + f'<div class="lab-heats"><figure class="lab-heat lab-sees"><img src="{png_url(as_image(seen))}" '
-        f'alt="{sees}"><figcaption>{sees}</figcaption></figure>'
-        f'<figure class="lab-heat"><img src="{jpeg_url(overlay(ground, heat[0]))}" alt="{why}">'
-        f"<figcaption>{why}</figcaption></figure></div>{_similar(lab, checkpoint, said)}</section>"
+        + '<div class="lab-heats">'
+        + _figure("lab-heat lab-sees", png_url(as_image(seen)), sees)
+        + _figure("lab-heat", jpeg_url(overlay(ground, heat[0])), why)
+        + f"</div>{_similar(lab, checkpoint, said)}</section>"
+    )
+
+
+def _figure(kind: str, picture: str, words: str) -> str:
+    """A picture that a press enlarges; `words` come escaped."""
+    return (
+        f'<figure class="{kind}"><button type="button" class="lab-enlarge" title="{escape(text.ENLARGE)}">'
+        f'<img src="{picture}" alt="{words}"></button><figcaption>{words}</figcaption></figure>'
     )
 
 

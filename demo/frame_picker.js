@@ -1,5 +1,5 @@
 // A picture with a frame on it that can be moved and sized, by pointer or keyboard.
-// value: {picture: address of it or null}; a move arrives in Python as click event {left, top, side}.
+// value: {picture: address of it or null, of: its name, frame: {left, top, side}}; a move arrives in Python as a click event.
 
 const image = element.querySelector('img');
 const box = element.querySelector('.lab-frame-box');
@@ -26,7 +26,9 @@ function move(dx, dy) { // in pixels
 }
 
 function tell() {
-  trigger('click', { ...frame });
+  // In the value, not with the event: of events that come while one is answered, Gradio repeats the first.
+  props.value = { ...props.value, frame: { ...frame } };
+  trigger('click');
 }
 
 box.addEventListener('pointerdown', (event) => {
@@ -55,10 +57,12 @@ new ResizeObserver(draw).observe(image);
 function take() {
   const picture = props.value?.picture;
   element.classList.toggle('lab-no-frame', !picture);
-  if (!picture || picture === image.getAttribute('src')) return;
+  if (!picture) image.removeAttribute('src');
+  if (!picture || props.value.frame) return; // a value with a frame is our own; one without begins anew
   frame = { left: 0.5, top: 0.5, side: 1 };
   size.value = 1;
   image.src = picture;
+  draw();
 }
 
 watch('value', take);

@@ -1,5 +1,6 @@
 """Test pictures behind a number, and one of them looked at closely."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Literal
@@ -14,7 +15,6 @@ from core.inference import grad_cam, overlay
 from demo import text
 from demo.charts import NETWORK_COLOURS, SECOND
 from demo.evaluations import Predictions
-from demo.live import title_of
 from demo.markup import as_image, bars, button, png_url
 
 PAGE_PICTURES = 24
@@ -93,13 +93,17 @@ def gallery(
     return f"<h3>{escape(title)}</h3>{turn}<div class='lab-strip'>{''.join(figures)}</div>"
 
 
-def close_look(networks: list[Checkpoint], data: DataSet, index: int) -> str:
-    """Markup of a dialog: the picture, what each network says, and where it sees what speaks for it."""
+def close_look(networks: Iterable[tuple[str, Checkpoint]], data: DataSet, index: int) -> str:
+    """Markup of a dialog: the picture, what each network says, and where it sees what speaks for it.
+
+    Args:
+        networks: what to call them, and themselves.
+    """
     pixels, truth = data.test.images[index], int(data.test.labels[index])
     classes = list(data.classes)
     picture = as_image(pixels).resize((LARGE, LARGE), 0)
     columns = []
-    for checkpoint in networks:
+    for title, checkpoint in networks:
         logits, heat = grad_cam(checkpoint, pixels, [None, truth])
         probabilities = F.softmax(logits.double() / checkpoint.info.temperature, dim=0)
         guess = int(probabilities.argmax())
@@ -116,7 +120,7 @@ def close_look(networks: list[Checkpoint], data: DataSet, index: int) -> str:
             best[-1] = truth
         info = checkpoint.info
         columns.append(
-            f"<section><h4>{escape(title_of(info.model))}</h4><p>{'✓' if guess == truth else '✗'} "
+            f"<section><h4>{escape(title)}</h4><p>{'✓' if guess == truth else '✗'} "
             f"{text.PREDICTION} <b>{escape(classes[guess])}</b></p>"
             + bars(
                 [(classes[c], float(probabilities[c])) for c in best],

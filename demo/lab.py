@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,8 +133,18 @@ class Lab:
             if model not in (None, run.model) or run.model not in MODELS:
                 continue
             if RunFolder(self.runs_dir / run.id).model_file.is_file():
-                found[run.id] = f"{MODELS[run.model].title} · {run.data} · {run.preset} · {run.id[:15]}"
+                when = run.id[:15] + run.id[-5:]  # with what tells apart those of the same second
+                found[run.id] = f"{MODELS[run.model].title} · {run.data} · {run.preset} · {when}"
         return found
+
+    def titles_of(self, names: Sequence[str]) -> list[str]:
+        """What to call networks that stand side by side: their kind, or more where that is the same."""
+        kinds = [self.info(name).model for name in names]
+        titles = [MODELS[kind].title if kind in MODELS else kind for kind in kinds]
+        if len(set(titles)) == len(titles):
+            return titles
+        listed = self.checkpoints()
+        return [listed.get(name, name) for name in names]
 
     def runs(self) -> list[RunSummary]:
         """All runs, newest first, then those of the shipped networks, the best in front."""

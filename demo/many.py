@@ -1,6 +1,7 @@
 """A table of many classified pictures: the first ones on the page, all of them as CSV."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -9,16 +10,18 @@ from pathlib import Path, PurePosixPath
 
 from core import InputError
 from core.data import Progress
-from core.data.folders import list_zip
+from core.data.folders import is_hidden, list_zip
+from core.data.pictures import PictureError
 from core.files import replace_atomically
 from core.inference.batch import Classified, classify_many
 from demo import text
 from demo.answers import verdict
 from demo.lab import Lab
-from demo.live import title_of
 from demo.markup import as_image, png_url
 
 SHOWN_ROWS = 100
+MAX_PICTURES = 20_000  # at once, also in archives
+MAX_ARCHIVES = 50
 MAX_ARCHIVE_BYTES = 500 * 2**20
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run a cell that begins so
 
@@ -39,11 +42,19 @@ def classify_files(lab: Lab, names: list[str], files: list[str], out: Path, told
         if not pictures:
             raise InputError(text.NO_PICTURE)
         checkpoints = [lab.checkpoint(name) for name in names]
-        titles = [title_of(checkpoint.info.model) for checkpoint in checkpoints]
+        titles = lab.titles_of(names)
         classes = [checkpoint.info.classes for checkpoint in checkpoints]
         rows: list[str] = []
+        done = 0
+
+        def read_unless_cancelled(read: Callable[[], bytes | Path]) -> bytes | Path:
+            told("classify", done, len(pictures))  # ends the job at the next picture, not the next batch
+            return read()
+
+        pictures = [(name, partial(read_unless_cancelled, read)) for name, read in pictures]
 
         def write(part: Path) -> None:
+            nonlocal done
             with open(part, "w", newline="", encoding="utf-8") as file:
                 table = csv.writer(file)
                 table.writerow(["file", "error", *_heads(titles, classes)])
@@ -54,26 +65,45 @@ def classify_files(lab: Lab, names: list[str], files: list[str], out: Path, told
                     told("classify", done, len(pictures))
 
         replace_atomically(out, write)
-    more = text.MORE_ROWS.format(shown=len(rows), count=text.count(len(pictures)))
-    note = f'<p class="lab-note">{escape(more)}</p>' if len(pictures) > len(rows) else ""
+    words = text.MORE_ROWS if len(pictures) > len(rows) else text.MANY_DONE
+    words = words.format(shown=len(rows), count=text.count(len(pictures)))
     heads = "".join(f"<th>{escape(head)}</th>" for head in ("", text.FILE, *titles))
     return (
-        f'{note}<div class="lab-scroll"><table class="lab-table lab-many"><thead><tr>{heads}</tr></thead>'
+        f'<p class="lab-note lab-say">{escape(words)}</p><div class="lab-scroll">'
+        f'<table class="lab-table lab-many"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
 def _find(files: list[str], stack: ExitStack) -> Pictures:
+    """Names and ways to read them; files of the same name are numbered."""
     pictures: Pictures = []
-    for path in map(Path, files):
+    paths = [path for path in map(Path, dict.fromkeys(files)) if not is_hidden((path.name,))]
+    too_many = InputError(text.MANY_LIMIT.format(pictures=text.count(MAX_PICTURES), archives=MAX_ARCHIVES))
+    if sum(path.suffix.lower() == ".zip" for path in paths) > MAX_ARCHIVES:
+        raise too_many
+    seen: Counter[str] = Counter()
+    for path in paths:
+        seen[path.name] += 1
+        name = f"{path.name} ({seen[path.name]})" if seen[path.name] > 1 else path.name
         if path.suffix.lower() != ".zip":
-            pictures.append((path.name, lambda path=path: path))
-            continue
-        if path.stat().st_size > MAX_ARCHIVE_BYTES:
-            raise InputError(text.UPLOAD_ZIP)
-        listing = stack.enter_context(list_zip(path))
-        pictures += [(str(PurePosixPath(*parts)), partial(listing.read, key)) for parts, key in listing.files]
+            pictures.append((name, lambda path=path: path))
+        else:
+            try:
+                if path.stat().st_size > MAX_ARCHIVE_BYTES:
+                    raise InputError(text.UPLOAD_ZIP)
+                listing = stack.enter_context(list_zip(path, MAX_PICTURES))
+            except InputError as error:
+                pictures.append((name, partial(_refuse, str(error).rstrip("."))))
+            else:
+                pictures += [(str(PurePosixPath(*p)), partial(listing.read, key)) for p, key in listing.files]
+        if len(pictures) > MAX_PICTURES:
+            raise too_many
     return pictures
+
+
+def _refuse(reason: str) -> bytes:
+    raise PictureError(reason)
 
 
 def _heads(titles: list[str], classes: list[list[str]]) -> Iterator[str]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from core.models import MODELS
 from core.runs import list_runs, summarise
 from demo import text
-from demo.answers import TOP, Question
+from demo.answers import TOP
+from demo.inputs import Page, PictureInput
 from demo.lab import Lab
 from demo.live import show_run
 from demo.plot_view import HEAD, PLOTLY_JS
@@ -78,14 +78,14 @@ def build_page(lab: Lab) -> gr.Blocks:
     """The page and its API, not yet launched."""
     gr.set_static_paths([str(PLOTLY_JS)])
     cache = (600, CACHE_SECONDS)
-    with gr.Blocks(title=text.TITLE, analytics_enabled=False, delete_cache=cache, fill_width=True) as page:
+    with Page(title=text.TITLE, analytics_enabled=False, delete_cache=cache, fill_width=True) as page:
         gr.HTML(_TOP, js_on_load=_TOGGLE, apply_default_css=False)
         with gr.Tab(text.TAB_TRAIN, id="train"):
             trained = train.build(lab)
         with gr.Tab(text.TAB_RESULTS, id="results") as results_tab:
-            shown = results.build(lab)
+            shown = results.build(lab, results_tab)
         with gr.Tab(text.TAB_CLASSIFY, id="classify") as classify_tab:
-            answered = classify.build(lab)
+            classify.build(lab, page, classify_tab)
 
         def on_load() -> tuple[Any, ...]:
             """The first tab, at once: whoever presses Start before this comes must not lose sight of it."""
@@ -94,23 +94,13 @@ def build_page(lab: Lab) -> gr.Blocks:
 
         def on_load_others() -> tuple[Any, ...]:
             networks = results.checkpoint_choices(lab)
-            first = networks[0][1] if networks else None
-            second = _beside(networks)
+            first, second = results.first_two(networks)
             return (
                 gr.Dropdown(choices=networks, value=first),
                 gr.Dropdown(choices=networks, value=second),
                 gr.Dropdown(choices=results.data_choices(lab, first), value=results.OWN if first else None),
                 show_results(lab, first, second),
-                gr.Dropdown(choices=networks, value=first),
-                gr.Dropdown(choices=networks, value=second),
-                classify.show_answer(lab, None, Question((first,) if first else ())),
             )
-
-        def on_tab(current: str | None) -> Any:
-            networks = results.checkpoint_choices(lab)
-            names = [name for _, name in networks]
-            value = current if current in names else (names[0] if names else None)
-            return gr.Dropdown(choices=networks, value=value)
 
         private = {"api_visibility": "private", "show_progress": "hidden"}
         page.load(on_load, None, [trained["live"], trained["table"], trained["data"]], **private)
@@ -122,36 +112,30 @@ def build_page(lab: Lab) -> gr.Blocks:
                 shown["other"],
                 shown["data"],
                 shown["view"],
-                answered["choice"],
-                answered["other"],
-                answered["answer"],
             ],
             **private,
         )
-        results_tab.select(on_tab, [shown["choice"]], [shown["choice"]], **private)
-        classify_tab.select(on_tab, [answered["choice"]], [answered["choice"]], **private)
         _add_api(lab)
     return page.queue(default_concurrency_limit=4, max_size=64)
-
-
-def _beside(networks: list[tuple[str, str]]) -> str | None:
-    """The network to show beside the first: the next shipped one, if there are two."""
-    shipped = [name for _, name in networks if name in MODELS]
-    return shipped[1] if len(shipped) > 1 else None
 
 
 def _add_api(lab: Lab) -> None:
     """The named endpoints, for gradio_client and plain HTTP."""
 
-    def classify_picture(image: str, checkpoint: str, top: float = TOP) -> dict:
-        """Classify a picture.
+    def classify_picture(image: str, checkpoint: str, top: int = TOP) -> dict:
+        """Classify a picture. What can't be used, or is over 20 MB, gives an error of one sentence.
 
         Args:
-            image: the picture file.
-            checkpoint: a shipped name or a run's id, as listed by /list_runs.
+            image: the picture file; for agents as a data: address, base64.
+            checkpoint: a shipped name, such as resnet18, or a run's id, as listed by /list_runs.
             top: so many classes are returned.
+
+        Returns:
+            label: the most probable class; verdict: "sure", "unsure", or "none" where it is probably none of
+            the classes; probabilities: of the best classes, best first, between 0 and 1;
+            in_distribution_score: higher is more like the training images.
         """
-        return told(classify.classify_file, lab, image, checkpoint, int(top))
+        return told(classify.classify_file, lab, image, checkpoint, top)
 
     def start_training(
         model: str, data: str, preset: str = "fast", epochs: int | None = None, seed: int = 0
@@ -192,8 +176,8 @@ def _add_api(lab: Lab) -> None:
         return told(lambda: lab.info(checkpoint).model_dump())
 
     with gr.Row(visible=False):
-        image = classify.PictureInput(label="image")
-        name, top = gr.Textbox(label="checkpoint"), gr.Number(TOP, label="top")
+        image = PictureInput(label="image")
+        name, top = gr.Textbox(label="checkpoint"), gr.Number(TOP, precision=0, label="top")
         outcome = gr.JSON(label="result")
         gr.Button().click(classify_picture, [image, name, top], outcome, api_name="classify")
     gr.api(start_training, api_name="start_training")

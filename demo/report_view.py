@@ -10,7 +10,7 @@ from core.evaluation import Report, footprint, mcnemar
 from demo import charts, text
 from demo.evaluations import Predictions, report_of, stored_predictions
 from demo.lab import Lab
-from demo.live import charts_of_runs, title_of
+from demo.live import charts_of_runs
 from demo.markup import button
 
 SLOTS = (
@@ -59,13 +59,15 @@ def show_results(
         return only_a_sentence(
             text.NOT_EVALUATED.format(data=known or info.data), "evaluate" if known else None, name
         )
-    networks = [(_short(info), info.model, report)]
+    names, shown = [name], [(info, report)]
     if other and other != name:
         second = lab.info(other)
         where = _their_title(lab, title, info, second)
         theirs = None if where is None else report_of(lab, other, where)
         if theirs is not None and second.classes == info.classes:
-            networks.append((_short(second), second.model, theirs))
+            names.append(other)
+            shown.append((second, theirs))
+    networks = [(t, each.model, its) for t, (each, its) in zip(lab.titles_of(names), shown, strict=True)]
     classes = list(info.classes)
     if order == "accuracy":
         classes.sort(key=lambda c: report.per_class_accuracy.get(c) or 0)
@@ -78,7 +80,7 @@ def show_results(
             "html-table": _table(classes, [report for _, _, report in networks]),
             "html-confused": _confused(report),
             "html-gallery": f'<p class="lab-note">{escape(text.CONFUSION_NOTE)}</p>',
-            "html-costs": costs_table(lab, [name, other] if len(networks) == 2 and other else [name]),
+            "html-costs": costs_table(lab, names),
             "html-picture": "",
         },
         "figures": {
@@ -88,7 +90,7 @@ def show_results(
             if report.reliability
             else {"data": [], "layout": {}},
         }
-        | _curves(lab, [name, other] if len(networks) == 2 and other else [name]),
+        | _curves(lab, names),
     }
 
 
@@ -114,10 +116,6 @@ def only_a_sentence(sentence: str, action: str | None = None, name: str | None =
         "html": empty | {"html-head": f'<p class="lab-empty">{escape(sentence)}</p>{what_to_do}'},
         "figures": {slot: {"data": [], "layout": {}} for slot in SLOTS if not slot.startswith("html-")},
     }
-
-
-def _short(info: CheckpointInfo) -> str:
-    return f"{info.model} · {info.preset}" if info.preset else info.model
 
 
 def change(name: str, slot: str, markup: str) -> dict[str, Any]:
@@ -231,12 +229,12 @@ def _rows(heads: list[str], rows: list[str]) -> str:
 def costs_table(lab: Lab, names: list[str], measured: dict[str, float] | None = None) -> str:
     """What each network costs: parameters, file, multiply-adds, and its speed if that was measured."""
     rows = []
-    for name in names:
+    for name, title in zip(names, lab.titles_of(names), strict=True):
         info = lab.info(name)
         rate = f"{text.count(measured[name])}" if measured else "–"
         needs = footprint(info.model, len(info.classes), info.image_size)
         rows.append(
-            f"<tr><th scope='row'>{escape(title_of(info.model))}</th>"
+            f"<tr><th scope='row'>{escape(title)}</th>"
             f"<td>{text.short_count(needs.parameters)}</td>"
             f"<td>{text.size(lab.checkpoint_path(name).stat().st_size)}</td>"
             f"<td>{text.short_count(needs.multiply_adds)}</td><td>{rate}</td></tr>"

@@ -100,7 +100,9 @@ element.addEventListener('click', ({ target }) => {
   if (!tr) return;
   if (target.type === 'checkbox') {
     target.checked ? ticked.add(tr.dataset.run) : ticked.delete(tr.dataset.run);
-    trigger('click', { ticked: [...ticked] });
+    // In the value, not with the event: of events that come while one is answered, Gradio repeats the first.
+    props.value = { ...props.value, ticked: [...ticked] };
+    trigger('input');
   } else trigger('click', { run: tr.dataset.run });
 });
 

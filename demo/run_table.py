@@ -80,7 +80,8 @@ def _row(run: RunSummary) -> dict[str, Any]:
 
 
 class RunTable(gr.HTML):
-    """The table. A press on a row arrives as a click with `{"run"}`, a tick with `{"ticked": [ids]}`."""
+    """The table. A press on a row arrives as a click with `{"run"}`, a tick as input with `{"ticked": [ids]}`
+    in the value."""
 
     def __init__(self, read: Any, **options: Any) -> None:
         heads = "".join(

@@ -1,66 +1,137 @@
 """The Classify tab: a picture goes in, what the networks take it for comes out, with the reason."""
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import ImageData
+from PIL import Image
 
 from core import InputError
-from core.data.pictures import WHOLE, Frame
 from core.inference import Distortion, classify
+from core.models import MAX_CLASSES
 from demo import text
 from demo.answers import TOP, Question, as_record, read_file, show_answers
-from demo.frame_picker import FramePicker, shown_picture
+from demo.frame_picker import Framed, FramePicker, shown_picture
+from demo.inputs import Choice, Dial, FilesInput, FolderButton, PictureInput
 from demo.lab import Lab
 from demo.many import classify_files
-from demo.tabs.results import checkpoint_choices
+from demo.tabs.results import checkpoint_choices, first_two
+from demo.tabs.train import told
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"  # drawn by examples/draw.py
 FILE_TYPES = ["image", ".zip"]
+MAX_BATCHES = 2  # at once; others wait their turn
+AT_REST = tuple(Distortion().model_dump().values())  # where the sliders stand, in their order
+ALONE = ""  # among the networks beside: none; no network is called so
 SAID = ""  # among the classes: the one that the network says; no class is called so
 
+# What is to be read out is put where screen readers have been told to listen: what comes together with such a
+# place is not read by all. A moment later, so that of quick answers the last is read, and the same one again.
+SPEAK = """const spoken = document.querySelector('.lab-spoken') ?? document.createElement('div');
+spoken.className = 'lab-spoken';
+spoken.setAttribute('role', 'status');
+document.body.append(spoken);
+let later;
+new MutationObserver(() => {
+  clearTimeout(later);
+  const said = element.querySelector('.lab-say')?.textContent ?? '';
+  spoken.textContent = '';
+  later = setTimeout(() => { spoken.textContent = said; }, 200);
+}).observe(element, { childList: true, subtree: true, characterData: true });
+"""
+# A pressed picture is shown in a dialog as large as it is, until a click or Escape.
+ENLARGE = """element.addEventListener('click', (event) => {
+  const image = event.target.closest('.lab-enlarge')?.querySelector('img');
+  if (!image) return;
+  const dialog = document.createElement('dialog');
+  dialog.className = `lab-dialog lab-enlarged ${image.closest('.lab-sees') ? 'lab-sees' : ''}`;
+  dialog.append(image.cloneNode());
+  dialog.addEventListener('click', () => dialog.close());
+  dialog.addEventListener('close', () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+});"""
 
-class PictureInput(gr.Image):
-    """A `gr.Image` that hands on the path of the file: our own normaliser is the first to decode it."""
 
-    def preprocess(self, payload: ImageData | None) -> str | None:
-        return payload.path if payload is not None else None
-
-    def get_block_name(self) -> str:
-        return "image"
-
-
-def classify_file(lab: Lab, path: str | None, name: str | None, top: int = TOP) -> dict[str, Any]:
+def classify_file(lab: Lab, path: str | None, name: str | None, top: float | None = TOP) -> dict[str, Any]:
     """Classify a picture file with the checkpoint `name`.
 
     Returns:
         `{"label", "verdict", "probabilities": {class: p, best first}, "in_distribution_score"}`
 
     Raises:
-        InputError: no picture, a bad one, or no such checkpoint.
+        InputError: no picture, a bad one, no such checkpoint, or no number of classes.
     """
     if not name:
         raise InputError(text.NO_CHECKPOINTS)
-    return as_record(classify(lab.checkpoint(name), read_file(path)), int(top))
+    if not isinstance(top, int | float) or not top >= 1:
+        raise InputError(text.BAD_TOP)
+    return as_record(classify(lab.checkpoint(name), read_file(path)), int(min(top, MAX_CLASSES)))
 
 
-def show_answer(lab: Lab, path: str | None, question: Question) -> str:
-    """Markup: what each network says of the picture in a file, or one sentence."""
+def show_answer(lab: Lab, path: str | None, question: Question) -> tuple[str, Image.Image | None]:
+    """Markup: what each network says of the picture in a file, or one sentence; and the picture."""
     if not path or not question.names:
-        return f'<p class="lab-empty">{escape(text.EXPLAIN if question.names else text.NO_CHECKPOINTS)}</p>'
+        words = text.EXPLAIN if question.names or lab.checkpoints() else text.NO_CHECKPOINTS
+        return f'<p class="lab-empty">{escape(words)}</p>', None
+    image = None
     try:
-        return show_answers(lab, read_file(path), question)
+        image = read_file(path)
+        return show_answers(lab, image, question), image
     except InputError as error:
-        return f'<p class="lab-error" role="alert">{escape(str(error))}</p>'
+        return _refusal(str(error)), image
 
 
-def build(lab: Lab) -> dict[str, gr.components.Component]:
-    """Lay the tab out; returns the parts that the page has to fill when it is opened."""
+def networks_now(lab: Lab, name: str | None, second: str | None) -> tuple[gr.Dropdown, gr.Dropdown]:
+    """Both choices of networks, as they are, but for one that is gone or was never made."""
+    networks, beside = checkpoint_choices(lab), _beside(lab)
+    first, other = first_two(networks)
+    return (
+        gr.Dropdown(choices=networks, value=name if name in _names(networks) else first),
+        gr.Dropdown(choices=beside, value=second if second in _names(beside) else other),
+    )
+
+
+def _chosen(name: str | None, second: str | None) -> tuple[str, ...]:
+    """The networks that are asked: one or two, each once."""
+    return tuple(dict.fromkeys(n for n in (name, second) if n))
+
+
+def _names(choices: list[tuple[str, str]]) -> list[str]:
+    return [name for _, name in choices]
+
+
+def _beside(lab: Lab) -> list[tuple[str, str]]:
+    return [(text.NOTHING, ALONE), *checkpoint_choices(lab)]
+
+
+def classify_in_background(lab: Lab, names: list[str], paths: list[str]) -> Iterator[tuple[str, str | None]]:
+    """Classify many files; yields markup of how far it is and, once it is done, of the table.
+
+    The second of each pair is where the table is as CSV, until the iterator is closed. Closing it ends the
+    work and waits for nothing: Gradio does so on its event loop.
+    """
+    folder = tempfile.mkdtemp()
+    out = Path(folder) / text.MANY_FILE
+    job = lab.in_background(lambda told: classify_files(lab, names, paths, out, told))
+    try:
+        while not job.finished.wait(0.3):
+            share = f" {text.count(job.done)} / {text.count(job.total)}" if job.total else ""
+            yield _note(f"{text.STAGES.get(job.stage, '…')}{share}"), None
+        yield (_refusal(job.error), None) if job.error else (job.data, str(out))
+    finally:
+        job.cancelled.set()
+        lab.in_background(lambda _: job.finished.wait() and shutil.rmtree(folder))
+
+
+def build(lab: Lab, page: gr.Blocks, tab: gr.Tab) -> None:
+    """Lay the tab out; it fills itself when the page or the tab is opened."""
     with gr.Row(elem_classes=["lab-columns", "lab-classify"]):
         with gr.Column(scale=0, min_width=320, elem_classes="lab-side"):
             picture = PictureInput(
@@ -81,127 +152,121 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
                 picker = FramePicker(elem_id="frame")
             with gr.Accordion(text.BREAK_IT, open=False):
                 gr.Markdown(text.BREAK_NOTE, elem_classes="lab-note")
+                ranges = [
+                    (0, 128, 1, text.NOISE),
+                    (0, 8, 0.1, text.BLUR),
+                    (0, 4, 0.05, text.BRIGHTNESS),
+                    (1, 100, 1, text.QUALITY),
+                    (-180, 180, 1, text.ROTATION),
+                ]
                 sliders = [
-                    gr.Slider(0, 128, 0, step=1, label=text.NOISE),
-                    gr.Slider(0, 8, 0, step=0.1, label=text.BLUR),
-                    gr.Slider(0, 4, 1, step=0.05, label=text.BRIGHTNESS),
-                    gr.Slider(1, 100, 100, step=1, label=text.QUALITY),
-                    gr.Slider(-180, 180, 0, step=1, label=text.ROTATION),
+                    Dial(low, high, value, step=step, precision=0 if step == 1 else None, label=label)
+                    for (low, high, step, label), value in zip(ranges, AT_REST, strict=True)
                 ]
                 reset = gr.Button(text.RESET, size="sm")
         with gr.Column(min_width=320, elem_classes="lab-main"):
             with gr.Row():
-                choice = gr.Dropdown(
-                    [], label=text.NETWORK, elem_id="classify-choice", elem_classes="lab-choice"
-                )
-                other = gr.Dropdown(
-                    [], label=text.BESIDE, elem_id="classify-other", elem_classes="lab-choice"
-                )
-                reason = gr.Dropdown(
-                    [], label=text.HEAT_OF, elem_id="classify-class", elem_classes="lab-choice"
-                )
-            answer = gr.HTML(elem_id="answer", apply_default_css=False)
+                choice = Choice([], label=text.NETWORK, elem_id="classify-choice", elem_classes="lab-choice")
+                other = Choice([], label=text.BESIDE, elem_id="classify-other", elem_classes="lab-choice")
+                reason = Choice([], label=text.HEAT_OF, elem_id="classify-class", elem_classes="lab-choice")
+            answer = gr.HTML(elem_id="answer", apply_default_css=False, js_on_load=SPEAK + ENLARGE)
     with gr.Accordion(text.MANY, open=False):
-        files = gr.File(
+        files = FilesInput(
             file_count="multiple", file_types=FILE_TYPES, label=text.MANY_FILES, elem_id="many-files"
         )
         gr.Markdown(text.MANY_NOTE, elem_classes="lab-note")
         with gr.Row():
-            folder = gr.UploadButton(
-                text.MANY_FOLDER, file_count="directory", size="sm", elem_id="many-folder"
-            )
+            folder = FolderButton(text.MANY_FOLDER, size="sm", elem_id="many-folder")
             start = gr.Button(text.MANY_START, size="sm", elem_id="many-start")
-        table = gr.HTML(elem_id="many", apply_default_css=False)
+            cancel = gr.Button(text.CANCEL, visible=False, size="sm", elem_id="many-cancel")
+        table = gr.HTML(elem_id="many", apply_default_css=False, js_on_load=SPEAK)
         download = gr.DownloadButton(text.MANY_CSV, visible=False, size="sm", elem_id="many-csv")
-    frame = gr.State(WHOLE)
 
     def on_question(
         path: str | None,
         name: str | None,
         second: str | None,
         label: str | None,
-        part: Frame,
+        framed: Framed,
         *harm: float,
-    ) -> str:
-        names = ("noise", "blur", "brightness", "quality", "rotation")
+    ) -> tuple[Any, ...]:
+        """What the networks say; of a new picture all counts, and nothing harms it."""
+        new = framed.of != path
+        if new:
+            framed, harm = Framed(path), AT_REST
         question = Question(
-            tuple(dict.fromkeys(n for n in (name, second) if n)),
-            Frame(*part),
-            Distortion(**dict(zip(names, harm, strict=True))),
+            _chosen(name, second),
+            framed.frame,
+            Distortion(**dict(zip(Distortion.model_fields, harm, strict=True))),
             label,
         )
-        return show_answer(lab, path, question)
+        said, image = show_answer(lab, path, question)
+        if not new:
+            return said, *[gr.skip()] * (1 + len(AT_REST))
+        return said, shown_picture(image, path), *AT_REST
 
-    def on_picture(path: str | None, *rest: Any) -> tuple[Any, ...]:
-        """A new picture: the frame is all of it again."""
-        shown: dict[str, Any] = {"picture": None}
-        if path:
-            with contextlib.suppress(InputError):  # the answer says it
-                shown = shown_picture(read_file(path))
-        return on_question(path, *rest[:3], WHOLE, *rest[4:]), shown, WHOLE
+    def on_network(name: str | None, label: str | None) -> gr.Dropdown:
+        classes = told(lab.info, name).classes if name else []
+        choices = [(text.HEAT_OF_SAID, SAID), *((c, c) for c in classes)]
+        return gr.Dropdown(choices=choices, value=label if label in classes else SAID)
 
-    def on_frame(
-        path: str | None,
-        name: str | None,
-        second: str | None,
-        label: str | None,
-        part: Frame,
-        noise: float,
-        blur: float,
-        brightness: float,
-        quality: float,
-        rotation: float,
-        event: gr.EventData,
-    ) -> tuple[str, Frame]:
-        """The frame was moved."""
-        part = _frame(event)
-        return on_question(path, name, second, label, part, noise, blur, brightness, quality, rotation), part
-
-    def on_network(name: str | None) -> Any:
-        classes = lab.info(name).classes if name else []
-        return gr.Dropdown(choices=[(text.HEAT_OF_SAID, SAID), *((c, c) for c in classes)], value=SAID)
-
-    def on_reset() -> list[float]:
-        return [0, 0, 1, 100, 0]
-
-    def on_many(paths: list[str] | None, name: str | None, second: str | None) -> Iterator[tuple[Any, Any]]:
-        names = list(dict.fromkeys(n for n in (name, second) if n))
+    def on_many(paths: list[str], name: str | None, second: str | None) -> Iterator[tuple[Any, ...]]:
+        off = gr.Button(visible=False)
+        names = list(_chosen(name, second))
         if not names:
-            raise gr.Error(text.NO_CHECKPOINTS, print_exception=False)
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / text.MANY_FILE
-            job = lab.in_background(lambda told: classify_files(lab, names, paths or [], out, told))
-            while not job.finished.wait(0.3):
-                share = f" {text.count(job.done)} / {text.count(job.total)}" if job.total else ""
-                yield f'<p class="lab-note">{text.STAGES.get(job.stage, "…")}{share}</p>', gr.skip()
-            if job.error is None:
-                yield job.data, gr.DownloadButton(value=str(out), visible=True)
-                return
-        sentence = f'<p class="lab-error" role="alert">{escape(job.error)}</p>'
-        yield sentence, gr.DownloadButton(visible=False)
+            yield _refusal(text.NO_CHECKPOINTS), gr.skip(), off
+            return
+        with contextlib.closing(classify_in_background(lab, names, paths)) as steps:
+            for markup, out in steps:
+                if out is None:
+                    yield markup, gr.skip(), gr.skip()
+                else:
+                    yield markup, gr.DownloadButton(value=out, visible=True), gr.skip()
+        yield gr.skip(), gr.skip(), off
 
-    private = {"api_visibility": "private", "concurrency_limit": 4}
-    quiet = {"show_progress": "hidden", "trigger_mode": "always_last", **private}
-    asked = [picture, choice, other, reason, frame, *sliders]
-    picture.change(on_picture, asked, [answer, picker, frame], show_progress="minimal", **private)
-    gr.on([choice.change, other.input, reason.input], on_question, asked, [answer], **quiet)
-    gr.on([slider.change for slider in sliders], on_question, asked, [answer], **quiet)
+    def on_start() -> tuple[Any, ...]:
+        return _note(text.WAITING), gr.DownloadButton(visible=False), gr.Button(visible=True)
 
-    picker.click(on_frame, asked, [answer, frame], **quiet)
-    choice.change(on_network, [choice], [reason], show_progress="hidden", **private)
-    reset.click(on_reset, None, sliders, show_progress="hidden", **private)
-    folder.upload(lambda paths: paths, [folder], [files], api_visibility="private")
-    start.click(on_many, [files, choice, other], [table, download], show_progress="hidden", **private)
-    for dropdown in (choice, other):
-        dropdown.focus(
-            lambda: gr.Dropdown(choices=checkpoint_choices(lab)), None, [dropdown], api_visibility="private"
+    def on_cancel() -> tuple[Any, ...]:
+        return (
+            _note(text.CANCELLED, "lab-say"),
+            gr.DownloadButton(visible=False),
+            gr.Button(visible=False),
         )
-    return {"choice": choice, "other": other, "answer": answer, "reason": reason}
+
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    gr.on(  # all that asks is one event: answers of two could come in the wrong order
+        [
+            page.load,
+            *(part.change for part in (picture, choice, other, *sliders)),
+            reason.input,
+            picker.click,
+        ],
+        on_question,
+        [picture, choice, other, reason, picker, *sliders],
+        [answer, picker, *sliders],
+        trigger_mode="always_last",
+        concurrency_limit=4,
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=[answer],
+    )
+    networks = [choice, other]
+    gr.on([page.load, tab.select], partial(networks_now, lab), networks, networks, **quiet)
+    choice.focus(lambda: gr.Dropdown(choices=checkpoint_choices(lab)), None, [choice], **quiet)
+    other.focus(lambda: gr.Dropdown(choices=_beside(lab)), None, [other], **quiet)
+    choice.change(on_network, [choice, reason], [reason], **quiet)
+    reset.click(lambda: AT_REST, None, sliders, **quiet)
+    folder.upload(lambda paths: paths, [folder], [files], api_visibility="private")
+    shown = [table, download, cancel]
+    started = start.click(on_start, None, shown, queue=False, **quiet)
+    running = started.then(on_many, [files, choice, other], shown, concurrency_limit=MAX_BATCHES, **quiet)
+    cancel.click(on_cancel, None, shown, cancels=[running], **quiet)
 
 
-def _frame(event: gr.EventData) -> Frame:
-    """What the page says of the frame; the whole where it makes no sense."""
-    try:
-        return Frame(*(min(max(float(event._data[name]), 0.0), 1.0) for name in Frame._fields))
-    except (KeyError, TypeError, ValueError):
-        return WHOLE
+def _note(words: str, kind: str = "") -> str:
+    return f'<p class="lab-note {kind}">{escape(words)}</p>'
+
+
+def _refusal(sentence: str) -> str:
+    return f'<p class="lab-error" role="alert">{escape(sentence)}</p>'

@@ -15,9 +15,11 @@ from core.checkpoint import CheckpointInfo
 from core.data import NAMED_SOURCES, DataSet
 from core.data.cifar10 import CLASSES
 from core.evaluation import images_per_second
+from core.models import MODELS
 from demo import text
 from demo.evaluations import Predictions, evaluate_in_background, job_key, report_of, stored_predictions
 from demo.gallery import Look, close_look, gallery
+from demo.inputs import Choice
 from demo.lab import Lab
 from demo.markup import button, progress_bar
 from demo.plot_view import PlotView
@@ -112,7 +114,7 @@ def _missing(info: CheckpointInfo, title: str) -> str:
     return sentence
 
 
-def build(lab: Lab) -> dict[str, gr.components.Component]:
+def build(lab: Lab, tab: gr.Tab) -> dict[str, gr.components.Component]:
     """Lay the tab out; returns the parts that the page has to fill when it is opened."""
 
     def export(request: dict) -> dict:
@@ -120,9 +122,9 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
         return export_report(lab, request)
 
     with gr.Row():
-        choice = gr.Dropdown([], label=text.CHECKPOINT, elem_id="results-choice", elem_classes="lab-choice")
-        other = gr.Dropdown([], label=text.COMPARE_WITH, elem_id="results-other", elem_classes="lab-choice")
-        tested_on = gr.Dropdown([], label=text.TESTED_ON, elem_id="results-data", elem_classes="lab-choice")
+        choice = Choice([], label=text.CHECKPOINT, elem_id="results-choice", elem_classes="lab-choice")
+        other = Choice([], label=text.COMPARE_WITH, elem_id="results-other", elem_classes="lab-choice")
+        tested_on = Choice([], label=text.TESTED_ON, elem_id="results-data", elem_classes="lab-choice")
     with gr.Row(elem_classes="lab-switches"):
         order = gr.Radio(
             [(text.BY_CLASS, "class"), (text.BY_ACCURACY, "accuracy")],
@@ -179,12 +181,24 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
     ) -> tuple[Any, ...]:
         choices = data_choices(lab, name)
         kept = title if title in [value for _, value in choices] else OWN
-        shown = on_choice(name, second, by, marked, unit, kept)
-        return shown, gr.Dropdown(choices=choices, value=kept), Look()
+        update = on_choice(name, second, by, marked, unit, kept)
+        return update, gr.Dropdown(choices=choices, value=kept), Look()
+
+    def on_tab(name: str | None, second: str | None, *rest: Any) -> tuple[Any, ...]:
+        """The tab is opened: if what was looked at is gone, or nothing was, what there is first."""
+        networks = checkpoint_choices(lab)
+        if name in [each for _, each in networks]:
+            return gr.Dropdown(choices=networks), gr.skip(), *(gr.skip() for _ in shown)
+        name, second = first_two(networks)
+        pair = (gr.Dropdown(choices=networks, value=each) for each in (name, second))
+        return *pair, *on_network(name, second, *rest)
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
     fields = [choice, other, order, marks, cells, tested_on]
-    choice.change(on_network, fields, [view, tested_on, looked_at], **private)
+    shown = [view, tested_on, looked_at]
+    # Not on change: as the page opens, that comes before the other choices have their values.
+    choice.input(on_network, fields, shown, **private)
+    tab.select(on_tab, fields, [choice, other, *shown], **private)
     gr.on([field.input for field in fields[1:]], on_choice, fields, [view], **private)
     for dropdown in (choice, other):
         dropdown.focus(lambda: gr.Dropdown(choices=checkpoint_choices(lab)), None, [dropdown], **private)
@@ -260,7 +274,8 @@ def pressed_on(
             number = pressed.source or ""
             if not number.isdigit() or int(number) >= len(data.test):
                 return
-            networks = [lab.checkpoint(each) for each in ([name, beside] if beside else [name])]
+            names = [name, beside] if beside else [name]
+            networks = zip(lab.titles_of(names), map(lab.checkpoint, names), strict=True)
             opened = {"opened": time.time_ns()}  # so that the same picture can be opened again
             yield change(name, "html-picture", close_look(networks, data, int(number))) | opened, look
         else:
@@ -296,3 +311,10 @@ def _asked(pressed: Pressed, classes: list[str], look: Look) -> Look:
 def checkpoint_choices(lab: Lab) -> list[tuple[str, str]]:
     """All trained networks as (what is shown, name)."""
     return [(label, name) for name, label in lab.checkpoints().items()]
+
+
+def first_two(networks: list[tuple[str, str]]) -> tuple[str | None, str | None]:
+    """The network to show first, and beside it the second shipped one, if there are two."""
+    names = [name for _, name in networks]
+    shipped = [name for name in names if name in MODELS]
+    return (names[0] if names else None), (shipped[1] if len(shipped) > 1 else None)

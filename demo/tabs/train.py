@@ -1,8 +1,9 @@
 """The Train tab: start a training, watch it live, and see what all the others do."""
 
+import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,8 +21,9 @@ from core.runs import (
     pause_or_stop,
     summarise,
 )
-from core.training.recipe import PRESETS, TrainConfig, preset_recipe, with_changes
+from core.training.recipe import PRESETS, SMALL_SOURCES, Recipe, TrainConfig, preset_recipe, with_changes
 from demo import text
+from demo.inputs import ArchiveInput, Choice
 from demo.lab import Lab
 from demo.live import compare_runs, export_run, read_run, show_run
 from demo.plot_view import PlotView
@@ -32,14 +34,21 @@ RANDOM = ""  # among what a training can begin with: random weights
 
 
 class Pressed(BaseModel):
-    """What the page sends when a button of a run, a row or a tick of the table is pressed."""
+    """What the page sends when a button of a run or a row of the table is pressed."""
 
     model_config = ConfigDict(extra="ignore")
 
     action: Literal["pause", "stop", "resume", "up", "down", "clone", "delete"] | None = None
     source: str | None = Field(None, max_length=60)
     run: str | None = Field(None, max_length=60)
-    ticked: list[str] | None = Field(None, max_length=10_000)
+
+
+class Ticked(BaseModel):
+    """What the table's value says."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    ticked: list[Annotated[str, Field(max_length=60)]] = Field([], max_length=10_000)
 
 
 def start_training(
@@ -123,6 +132,29 @@ def _origin_name(lab: Lab, path: str | None) -> str:
     return next((n for n in names if str(lab.checkpoint_path(n).absolute()) == path), RANDOM)
 
 
+def usual_settings(lab: Lab) -> str:
+    """JavaScript: for (network, data, preset) the preset's note, epochs, batch size and learning rate.
+
+    Looked up in the browser: an answer that came later would replace what a person has typed meanwhile.
+    """
+    small = [title for title, source in lab.sources.items() if source in SMALL_SOURCES]
+    usual = {
+        preset: {
+            model: [_settings(preset_recipe(preset, model, source)) for source in ("cifar10", *SMALL_SOURCES)]
+            for model in MODELS
+        }
+        for preset in PRESETS
+    }
+    return f"""(network, data, preset) => [
+      {json.dumps(text.PRESET_NOTES)}[preset],
+      ...{json.dumps(usual)}[preset][network][{json.dumps(small)}.includes(data) ? 1 : 0],
+    ]"""
+
+
+def _settings(recipe: Recipe) -> tuple[int, int, float]:
+    return recipe.epochs, recipe.batch_size, recipe.peak_lr
+
+
 def newest_run(runs: list[RunSummary]) -> str | None:
     """The run to show first: the newest that can be read."""
     return next((run.id for run in runs if run.status != "unreadable"), None)
@@ -156,10 +188,10 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
                 label=text.NETWORK,
                 elem_classes="lab-list",
             )
-            origin = gr.Dropdown(
+            origin = Choice(
                 origin_choices(lab, "resnet18"), value=RANDOM, label=text.START_FROM, elem_id="origin"
             )
-            data = gr.Dropdown(list(lab.sources), value=lab.first_source, label=text.DATA)
+            data = Choice(list(lab.sources), value=lab.first_source, label=text.DATA)
             note = gr.Markdown(_data_note(lab, lab.first_source), elem_classes="lab-note")
             download = gr.Button(text.DOWNLOAD, visible=not lab.is_at_hand(lab.first_source), size="sm")
             about = gr.HTML(
@@ -167,7 +199,7 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
             )
             remove = gr.Button(text.UPLOAD_REMOVE, visible=False, size="sm", elem_id="remove-data")
             with gr.Accordion(text.YOUR_DATA, open=False, visible=lab.can_train):
-                archive = gr.File(
+                archive = ArchiveInput(
                     file_types=[".zip"], label=text.UPLOAD, type="filepath", height=120, elem_id="archive"
                 )
                 gr.Markdown(text.UPLOAD_NOTE, elem_classes="lab-note")
@@ -264,26 +296,23 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
             return {live: show_run(newest), table: {"shown": newest}}
         return {live: gr.skip()}
 
-    def on_table(against: str, event: gr.EventData) -> dict[Any, Any]:
-        """A row that is to be shown, or the runs that are ticked."""
-        pressed = _pressed(event)
-        if pressed.run is not None:
-            run_id = told(lambda: lab.run(pressed.run).id)
-            return {live: show_run(run_id), table: {"shown": run_id}}
-        ids = pressed.ticked or []
+    def on_row(event: gr.EventData) -> dict[Any, Any]:
+        """A row that is to be shown."""
+        run_id = told(lambda: lab.run(_pressed(event).run).id)
+        return {live: show_run(run_id), table: {"shown": run_id}}
+
+    def on_ticks(value: Any, against: str) -> dict[Any, Any]:
+        """The runs that are ticked."""
+        try:
+            ids = Ticked.model_validate(value).ticked
+        except ValidationError:
+            ids = []
         if len(ids) > MAX_COMPARED:
             raise gr.Error(text.MAX_COMPARED.format(count=MAX_COMPARED), print_exception=False)
-        return {
-            ticked: ids,
-            overlay: told(compare_runs, lab, ids, against),
-        }
+        return {ticked: ids, overlay: told(compare_runs, lab, ids, against)}
 
     def on_unit(ids: list[str], against: str) -> dict[str, Any]:
         return told(compare_runs, lab, ids, against)
-
-    def on_choice(model: str, title: str, name: str) -> tuple[Any, ...]:
-        usual = told(lambda: preset_recipe(name, model, lab.source(title)))
-        return text.PRESET_NOTES[name], usual.epochs, usual.batch_size, usual.peak_lr
 
     def on_data(title: str) -> tuple[Any, ...]:
         mine = lab.can_train and title in lab.uploads.sources()
@@ -326,10 +355,13 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
     fields = [network, data, preset, epochs, batch, rate, seed, origin]
+    # The first of what an input sets off: the page waits for the server before it goes on to the next.
+    choices, settings = [network, data, preset], [preset_note, epochs, batch, rate]
+    gr.on([c.input for c in choices], None, choices, settings, js=usual_settings(lab), **private)
     start.click(on_start, fields, [live, table], **private)
     live.click(on_press, None, [live, table, *fields], **private)
-    shown = [live, table, ticked, overlay]
-    table.click(on_table, [unit], shown, trigger_mode="always_last", **private)  # ticks come quickly
+    table.click(on_row, None, [live, table], **private)
+    table.input(on_ticks, [table, unit], [ticked, overlay], trigger_mode="always_last", **private)
     unit.input(on_unit, [ticked, unit], [overlay], **private)
     data.change(on_data, [data], [note, download, about, remove], **private)
     origin.focus(
@@ -346,8 +378,6 @@ def build(lab: Lab) -> dict[str, gr.components.Component]:
     add.click(on_add, [archive, kept_as], [data, added, archive], concurrency_limit=4, **private)
     remove.click(on_remove, [data], [data], **private)
     download.click(on_download, [data], [note, download], concurrency_limit=8, **private)
-    choices, settings = [network, data, preset], [preset_note, epochs, batch, rate]
-    gr.on([c.input for c in choices], on_choice, choices, settings, **private)
     return {"live": live, "table": table, "data": data}
 
 

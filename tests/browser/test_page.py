@@ -1,5 +1,7 @@
 """The page in a real Chromium, and its API through gradio_client, as a user meets them."""
 
+import asyncio
+import base64
 import io
 import json
 import os
@@ -12,12 +14,15 @@ import time
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
@@ -148,13 +153,29 @@ def test_an_empty_start_says_what_to_do(open_page: Callable[..., Page]) -> None:
     expect(page.locator("#answer")).to_contain_text("no trained network yet")
 
 
-def start_training(page: Page, epochs: int) -> None:
+def start_training(page: Page, epochs: int, usual: str = "30") -> None:
+    """Start with a simple CNN, for which `usual` epochs are set on the data chosen."""
     page.get_by_label("Simple CNN").click()
     page.get_by_text("More settings").click()
     field = page.get_by_label("Epochs", exact=True)
-    expect(field).not_to_have_value("5", timeout=SOON)  # ResNet-18's; what is usual for this network has come
+    expect(field).to_have_value(usual, timeout=SOON)  # a script is faster than the page
     field.fill(str(epochs))
     page.get_by_role("button", name="Start training").click()
+
+
+def test_usual_settings_never_replace_what_was_typed_after_a_choice(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    page.get_by_text("More settings").click()
+    field = page.get_by_label("Epochs", exact=True)
+    expect(field).to_have_value("5", timeout=SOON)
+    page.route("**/queue/join*", lambda route: None)  # whatever the server would say comes never
+    page.get_by_label("Simple CNN").click()
+    expect(field).to_have_value("30", timeout=SOON)
+    field.fill("3")
+    page.get_by_label("fast", exact=True).click()
+    expect(field).to_have_value("30", timeout=SOON)
+    expect(page.get_by_label("Learning rate")).to_have_value("0.05")
+    expect(page.get_by_text("About ten passes")).to_be_visible()
 
 
 def status(page: Page) -> Locator:
@@ -251,9 +272,18 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     page.locator("#picture input[type=file]").set_input_files(picture)
     expect(page.locator("#answer .lab-bars li")).to_have_count(5, timeout=SOON)
     expect(page.locator("#answer .lab-verdict")).not_to_be_empty()
+    expect(page.locator(".lab-spoken[role=status]")).to_have_text(
+        page.locator("#answer .lab-verdict").text_content(), timeout=SOON
+    )
     expect(page.locator("#answer .lab-class").first).to_have_text("star")
 
     expect(page.locator("#answer .lab-heat")).to_have_count(2)  # what it sees, and why
+    page.locator("#answer .lab-enlarge").last.press("Enter")
+    large = page.locator("dialog.lab-enlarged img")
+    expect(large).to_be_visible()
+    assert large.evaluate("i => i.naturalWidth") == 240  # the picture's own resolution
+    page.keyboard.press("Escape")
+    expect(large).to_have_count(0)
     before = page.locator("#answer .lab-sees img").get_attribute("src")
     page.get_by_role("button", name="Choose the part that counts").click()
     box = page.locator("#frame .lab-frame-box")
@@ -275,6 +305,12 @@ def test_the_whole_way_once(open_page: Callable[..., Page], picture: Path, url: 
     expect(page.locator("#answer .lab-sees img")).to_have_attribute("src", moved, timeout=SOON)
     choose(page, "classify-class", "ring")
     expect(page.locator("#answer")).to_contain_text("what speaks for ring", timeout=SOON)
+
+    noise = page.get_by_label("number input for Noise")
+    noise.fill("60")
+    noise.press("Enter")
+    page.locator("#examples button").first.click()
+    expect(noise).to_have_value("0", timeout=SOON)  # another picture is shown as it is
 
     page.get_by_role("button", name="Many pictures at once").click()
     page.locator("#many-files input[type=file]").set_input_files(picture)
@@ -412,6 +448,7 @@ def test_two_tabs_see_and_steer_the_same_trainings(
     assert steps == list(range(steps[0], steps[-1] + 1, steps[0]))
 
     expect(page.locator("#live [data-action=delete]")).to_have_count(0)  # never while it runs
+    wait_until(page, "document.querySelector('#live [data-slot=accuracy]').data[0]?.y.length > 0")  # an epoch
     press(page, "stop")
     expect(status(page)).to_contain_text("stopped", timeout=SOON)
     assert Client(url, verbose=False).predict(api_name="/list_runs")[1]["status"] == "stopped"
@@ -462,7 +499,7 @@ def test_a_zip_becomes_a_data_set_and_is_trained_on(
     expect(page.locator("#added")).to_contain_text("'my fruits' is now a data set", timeout=SOON)
     expect(page.locator("#about-data")).to_contain_text("2 classes", timeout=SOON)
     expect(page.get_by_label("Data", exact=True)).to_have_value("my fruits")
-    start_training(page, epochs=2)
+    start_training(page, epochs=2, usual="8")
     expect(page.locator("#live .lab-head")).to_contain_text("my fruits", timeout=SOON)
     expect(status(page)).to_contain_text("finished", timeout=120_000)
     expect(page.locator("#live .lab-strip")).to_contain_text("apple <b>", timeout=SOON)
@@ -502,10 +539,66 @@ def test_the_app_is_killed_and_the_training_is_found_again(browser: Browser, tmp
     assert steps == list(range(steps[0], steps[-1] + 1, steps[0]))  # none lost, none doubled
 
 
+def test_a_batch_can_be_cancelled_and_addresses_are_not_fetched(
+    browser: Browser, tmp_path: Path, picture: Path
+) -> None:
+    port = free_port()
+    app = start_app(port, tmp_path / "runs", "--checkpoints", str(ROOT / "checkpoints"))
+    page = browser.new_page()
+    try:
+        page.goto(f"http://127.0.0.1:{port}")
+        page.get_by_role("tab", name="Classify").click()
+        expect(page.locator("#classify-choice input")).not_to_have_value("", timeout=SOON)
+        page.get_by_role("button", name="Many pictures at once").click()
+        files = page.locator("#many-files input[type=file]")
+        with zipfile.ZipFile(tmp_path / "many.zip", "w") as file:
+            for i in range(3000):
+                file.write(picture, f"{i}.png")
+        files.set_input_files(tmp_path / "many.zip")
+        expect(page.locator("#many-files tbody")).to_contain_text("many", timeout=SOON)
+        page.locator("#many-start").click()
+        expect(page.locator("#many")).to_contain_text("/ 3,000", timeout=SOON)
+        page.locator("#many-cancel").click()
+        expect(page.locator("#many")).to_have_text("Cancelled.", timeout=SOON)
+        expect(page.locator("#many-cancel")).to_be_hidden()
+        page.wait_for_timeout(1500)
+        expect(page.locator("#many")).to_have_text("Cancelled.")
+
+        client = Client(f"http://127.0.0.1:{port}", verbose=False)
+        address = {"path": "http://example.org/a.png", "meta": {"_type": "gradio.FileData"}}
+        with pytest.raises(AppError, match="not fetched"):
+            client.predict(address, "simple_cnn", 3, api_name="/classify")
+    finally:
+        page.close()
+        app.terminate()
+        app.wait(10)
+
+
 def test_with_mcp_the_api_is_offered_as_tools(tmp_path: Path) -> None:
     port = free_port()
-    app = start_app(port, tmp_path / "runs", "--mcp")
+    app = start_app(port, tmp_path / "runs", "--mcp", "--checkpoints", str(ROOT / "checkpoints"))
+
+    async def ask_tool(image: str) -> tuple[bool, str]:
+        address = f"http://127.0.0.1:{port}/gradio_api/mcp/"
+        async with streamablehttp_client(address) as (read, write, _), ClientSession(read, write) as session:
+            await session.initialize()
+            arguments = {"image": image, "checkpoint": "simple_cnn", "top": 2}
+            said = await session.call_tool("classify_picture", arguments)
+            return said.isError, said.content[0].text
+
+    def ask(image: str) -> tuple[bool, str]:
+        """In a thread of its own: Playwright's loop runs in this one."""
+        with ThreadPoolExecutor(1) as beside:
+            return beside.submit(asyncio.run, ask_tool(image)).result()
+
     try:
+        ship = (ROOT / "demo/examples/ship.png").read_bytes()
+        failed, words = ask(f"data:image/png;base64,{base64.b64encode(ship).decode()}")
+        assert not failed
+        assert "'verdict'" in words
+        failed, words = ask("http://example.org/a.png")
+        assert failed
+        assert "not fetched" in words
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/gradio_api/mcp/schema", timeout=20) as answer:
             tools = {tool["meta"]["endpoint_name"]: tool for tool in json.load(answer)}
     finally:
@@ -552,6 +645,8 @@ def test_the_first_start_shows_the_shipped_networks(browser: Browser, tmp_path: 
 
         page.get_by_role("tab", name="Results").click()
         expect(page.locator("#results .lab-big")).to_contain_text("%", timeout=SOON)
+        page.wait_for_timeout(1000)  # nothing that comes late may take the second network away again
+        expect(page.locator("#results .lab-second")).to_contain_text("Difference")
         expect(page.locator("#results")).to_contain_text("CIFAR-10 (JPEG copy, quality 75)")
         drawn = "document.querySelector('#results [data-slot=compare-accuracy]')?.data?.[0].y.length ?? 0"
         wait_until(page, f"n => ({drawn}) > n", 5, SOON)

@@ -1,13 +1,17 @@
 """What the page's handlers answer, without a browser."""
 
 import csv
+import gc
 import io
 import json
 import shlex
 import shutil
+import tempfile
 import threading
 import time
+import weakref
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,8 @@ from PIL import Image
 
 from core import InputError
 from core.checkpoint import CheckpointInfo, save_checkpoint
-from core.data import DataSet, ImageSet, load_data
-from core.data.pictures import Frame
+from core.data import DataSet, ImageSet, load_data, pictures
+from core.data.pictures import WHOLE, Frame
 from core.evaluation import Report, evaluate_checkpoint, make_report
 from core.inference import Answer, Distortion
 from core.models import create_model
@@ -27,14 +31,16 @@ from core.runs.glimpse import filter_sheet, side_by_side
 from core.runs.ship import ship_curves
 from core.training.recipe import Recipe, TrainConfig, with_changes
 from core.training.trainer import Trainer
-from demo import charts, live, text
+from demo import charts, live, many, text
 from demo.answers import Question, together
 from demo.evaluations import Predictions, evaluate_in_background, job_key, stored_predictions
+from demo.frame_picker import FramePicker
 from demo.gallery import Look, choose, gallery
-from demo.lab import Lab
+from demo.inputs import Choice, Dial
+from demo.lab import MAX_LOADED_MODELS, Lab
 from demo.many import classify_files
 from demo.page import build_page
-from demo.report_view import show_results
+from demo.report_view import costs_table, show_results
 from demo.run_table import Rows
 from demo.tabs import classify, results, train
 from tests.conftest import make_config
@@ -45,6 +51,10 @@ RUN = "20260101-000000-simple-cnn-abcd"
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path / "runs", shipped=tmp_path / "checkpoints")
+
+
+def show_answer(lab: Lab, picture: str, question: Question) -> str:
+    return classify.show_answer(lab, picture, question)[0]
 
 
 def write_run(lab: Lab, steps: int = 5, run_id: str = RUN) -> RunFolder:
@@ -266,7 +276,7 @@ def test_names_are_escaped_wherever_they_are_shown(lab: Lab) -> None:
     shown = show_results(lab, RUN)["html"]
     head = live.read_run(lab, {"source": RUN, "cursor": 0})["html"]["html-head"]
     picture = Path(__file__).parents[2] / "demo" / "examples" / "star.png"
-    answer = classify.show_answer(lab, str(picture), Question((RUN,)))
+    answer = show_answer(lab, str(picture), Question((RUN,)))
     for markup in (*shown.values(), head, answer):
         assert "<img src=x" not in markup
     assert "&lt;img" in shown["html-table"]
@@ -379,7 +389,10 @@ def test_any_network_is_tested_on_any_data_and_the_result_is_kept(tmp_path: Path
     both = show_results(lab, RUN, other, title="fruits.zip")["html"]
     theirs = stored_predictions(lab, other, "fruits.zip")
     only = int((said.right & ~theirs.right).sum())
-    assert f"Only simple_cnn right: {only}" in both["html-head"]
+    first, second = (lab.checkpoints()[name] for name in (RUN, other))
+    assert first != second  # though both are simple CNNs
+    assert f"Only {first} right: {only}" in both["html-head"]
+    assert f"Only {second} right" in both["html-head"]
     ((update, _),) = press(lab, "first", other, "fruits.zip", Look())[-1:]
     assert update["html"]["html-gallery"].count("<figure") == min(only, 24)
 
@@ -530,15 +543,13 @@ def test_two_networks_answer_with_reasons_and_names_are_escaped(lab: Lab, pictur
     other = "20260101-000000-simple-cnn-bcde"
     make_network(lab, RUN, ["<b>x", "y"])
     make_network(lab, other, ["<b>x", "y"], seed=1)
-    shown = classify.show_answer(lab, str(picture), Question((RUN, other), label="y"))
+    shown = show_answer(lab, str(picture), Question((RUN, other), label="y"))
     assert shown.count("<section") == 2
     assert shown.count("what speaks for y") == 4  # as text and as alternative text
     assert "<b>x" not in shown
     assert "&lt;b&gt;x" in shown
     moved = Question((RUN,), frame=Frame(0, 0, 0.3), harm=Distortion(noise=20))
-    assert classify.show_answer(lab, str(picture), moved) != classify.show_answer(
-        lab, str(picture), Question((RUN,))
-    )
+    assert show_answer(lab, str(picture), moved) != show_answer(lab, str(picture), Question((RUN,)))
 
 
 def test_what_two_networks_say_together_is_one_sentence() -> None:
@@ -551,14 +562,159 @@ def test_what_two_networks_say_together_is_one_sentence() -> None:
         return together(["ResNet", "DenseNet"], answers)
 
     assert sentence(says("cat", "sure"), says("cat", "sure")) == "cat: both networks agree."
-    assert "not both are sure" in sentence(says("cat", "sure"), says("cat", "unsure"))
+    assert "only ResNet is sure" in sentence(says("cat", "sure"), says("cat", "unsure"))
+    assert "neither is sure" in sentence(says("cat", "unsure"), says("cat", "unsure"))
     assert sentence(says("cat", "sure"), says("ship", "unsure")) == (
         "They disagree: ResNet says cat, DenseNet says ship."
     )
     assert sentence(says("cat", "none"), says("ship", "sure")) == (
         "DenseNet says ship; to ResNet it is none of these."
     )
+    assert "first and is not sure; to ResNet" in sentence(says("cat", "none"), says("ship", "unsure"))
     assert sentence(says("cat", "none"), says("ship", "none")).startswith("None of these 2")
+
+
+def test_two_networks_of_one_kind_are_told_apart(lab: Lab, picture: Path, tmp_path: Path) -> None:
+    second = RUN.replace("2026", "2027")
+    for name in (RUN, second):
+        make_network(lab, name, ["x", "y"])
+    assert lab.titles_of([RUN]) == ["Simple CNN"]
+    first, other = lab.titles_of([RUN, second])
+    assert first != other
+    markup = show_answer(lab, str(picture), Question((RUN, second)))
+    assert first in markup
+    assert other in markup
+    costs = costs_table(lab, [RUN, second])
+    assert first in costs
+    assert other in costs
+    out = tmp_path / "answers.csv"
+    classify_files(lab, [RUN, second], [str(picture)], out, lambda *far: None)
+    heads = next(csv.reader(out.open(encoding="utf-8")))
+    assert len(set(heads)) == len(heads) == 2 + 2 * 4
+
+
+def test_files_of_one_name_are_numbered_and_too_many_are_refused(
+    lab: Lab, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_network(lab, RUN, ["x", "y"])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(picture, tmp_path / name / "1.png")
+    files = [str(tmp_path / name / "1.png") for name in ("a", "b", "a")]  # one of them given twice
+    out = tmp_path / "answers.csv"
+    classify_files(lab, [RUN], files, out, lambda *far: None)
+    assert [row["file"] for row in csv.DictReader(out.open(encoding="utf-8"))] == ["1.png", "1.png (2)"]
+    monkeypatch.setattr(many, "MAX_PICTURES", 1)
+    with pytest.raises(InputError, match="At most 1 pictures"):
+        classify_files(lab, [RUN], files, out, lambda *far: None)
+    archives = [tmp_path / f"{i}.zip" for i in range(many.MAX_ARCHIVES + 1)]
+    with pytest.raises(InputError, match=f"{many.MAX_ARCHIVES} archives"):
+        classify_files(lab, [RUN], [*map(str, archives)], out, lambda *far: None)
+
+
+def test_a_batch_that_nobody_wants_ends_without_keeping_anyone_waiting(
+    lab: Lab, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_network(lab, RUN, ["x", "y"])
+    folder, go_on, decoded = tmp_path / "answers", threading.Event(), []
+    folder.mkdir()
+
+    def slow(source: object, side: int) -> Image.Image:
+        go_on.wait(20)
+        decoded.append(source)
+        return Image.new("RGB", (9, 9))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda: str(folder))
+    monkeypatch.setattr(pictures, "read_picture", slow)
+    files = []
+    for i in range(50):
+        files.append(str(tmp_path / f"{i}.png"))
+        shutil.copy(picture, files[-1])
+    steps = classify.classify_in_background(lab, [RUN], files)
+    next(steps)
+    begin = time.monotonic()
+    steps.close()
+    assert time.monotonic() - begin < 1
+    go_on.set()
+    while folder.exists() and time.monotonic() - begin < 20:
+        time.sleep(0.05)
+    assert not folder.exists()
+    assert len(decoded) < 10  # those under way
+
+
+def test_networks_that_are_gone_are_replaced_and_none_beside_stays_none(lab: Lab) -> None:
+    make_network(lab, RUN, ["x", "y"])
+    name, second = classify.networks_now(lab, "20250101-000000-gone", "20250101-000000-gone")
+    assert (name.value, second.value) == (RUN, None)
+    name, second = classify.networks_now(lab, RUN, RUN)
+    assert (name.value, second.value) == (RUN, RUN)
+    assert classify.networks_now(lab, RUN, classify.ALONE)[1].value == classify.ALONE
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"), [(None, 100), (50.5, 50), (1e9, 100), (10**400, 100), ("x", 100)]
+)
+def test_a_dial_takes_whatever_is_typed(typed: object, taken: int) -> None:
+    assert Dial(1, 100, 100, step=1, precision=0).preprocess(typed) == taken
+
+
+def test_networks_are_loaded_once_and_the_longest_unused_is_dropped(lab: Lab) -> None:
+    names = [f"20260101-000000-simple-cnn-{i:04x}" for i in range(MAX_LOADED_MODELS + 1)]
+    for name in names:
+        make_network(lab, name, ["x", "y"])
+    with ThreadPoolExecutor(8) as together:  # who asks at the same time shares it
+        assert len({id(c) for c in together.map(lab.checkpoint, names[:1] * 8)}) == 1
+    first, second = lab.checkpoint(names[0]), weakref.ref(lab.checkpoint(names[1]))
+    for name in names[2:]:
+        assert lab.checkpoint(names[0]) is first
+        lab.checkpoint(name)
+    gc.collect()
+    assert second() is None
+    assert lab.checkpoint(names[0]) is first
+
+
+def test_the_answer_is_written_by_one_event_only(lab: Lab) -> None:
+    """Answers of two could come in the wrong order; of one, the last that is asked comes last."""
+    config = build_page(lab).config
+    (answer,) = [c["id"] for c in config["components"] if c["props"].get("elem_id") == "answer"]
+    (event,) = [d for d in config["dependencies"] if answer in d["outputs"]]
+    assert event["trigger_mode"] == "always_last"
+    assert "load" in [name for _, name in event["targets"]]
+
+
+def test_many_files_go_on_beside_what_is_no_picture(lab: Lab, picture: Path, tmp_path: Path) -> None:
+    make_network(lab, RUN, ["x", "y"])
+    names = (".DS_Store", "Thumbs.db", "desktop.ini", "notes.txt", "bad.zip")
+    for name in names:
+        (tmp_path / name).write_bytes(b"odd")
+    out = tmp_path / "answers.csv"
+    classify_files(lab, [RUN], [*(str(tmp_path / n) for n in names), str(picture)], out, lambda *far: None)
+    rows = list(csv.DictReader(out.open(encoding="utf-8")))
+    assert [row["file"] for row in rows] == ["notes.txt", "bad.zip", picture.name]
+    assert "not a picture" in rows[0]["error"]
+    assert "zip" in rows[1]["error"]
+    assert rows[2]["error"] == ""
+
+
+@pytest.mark.parametrize("top", [0, -3, float("nan"), None, "5"])
+def test_a_senseless_number_of_classes_is_refused(lab: Lab, picture: Path, top: Any) -> None:
+    make_network(lab, RUN, ["x", "y"])
+    with pytest.raises(InputError, match="top"):
+        classify.classify_file(lab, str(picture), RUN, top)
+    said = classify.classify_file(lab, str(picture), RUN, float("inf"))
+    assert len(said["probabilities"]) == 2
+
+
+def test_a_choice_is_handed_on_even_if_the_list_of_a_page_is_forgotten() -> None:
+    assert Choice([]).preprocess("resnet18") == "resnet18"
+    assert Choice([]).preprocess(["resnet18"]) is None
+
+
+def test_a_frame_that_is_no_number_is_all_of_the_picture() -> None:
+    frame = {"left": 0.1, "top": 0.2, "side": 7}
+    assert FramePicker().preprocess({"of": "a.png", "frame": frame}) == ("a.png", (0.1, 0.2, 1.0))
+    for odd in (None, {}, {"frame": {}}, {"frame": frame | {"side": "nan"}}, {"frame": frame | {"top": "x"}}):
+        assert FramePicker().preprocess(odd).frame == WHOLE
 
 
 def test_many_files_become_a_table_and_a_csv(lab: Lab, picture: Path, tmp_path: Path) -> None:
@@ -660,11 +816,11 @@ def test_the_most_similar_training_pictures_are_shown_once_they_are_loaded(
     info = trainer.checkpoint_info()
     save_checkpoint(folder.model_file, trainer.weights(), info, trainer.bank, trainer.bank_images)
     question = Question((RUN,))
-    classify.show_answer(lab, str(picture), question)  # starts loading what lies there
+    show_answer(lab, str(picture), question)  # starts loading what lies there
     assert lab.load_in_background("fruits.zip").finished.wait(30)
-    assert classify.show_answer(lab, str(picture), question).count('<figure class="lab-picture">') == 3
+    assert show_answer(lab, str(picture), question).count('<figure class="lab-picture">') == 3
     away = Lab(tmp_path / "runs")
-    assert "lab-picture" not in classify.show_answer(away, str(picture), question)
+    assert "lab-picture" not in show_answer(away, str(picture), question)
 
 
 def test_the_first_tab_waits_for_no_other(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
