@@ -46,10 +46,10 @@ class FilesInput(gr.File):
 
 
 class FolderButton(gr.UploadButton):
-    """A `gr.UploadButton` for a folder that hands on the paths of all files in it."""
+    """A `gr.UploadButton` for a folder (`file_count="directory"`) that hands on the paths of all files in it.
 
-    def __init__(self, label: str, **options: Any) -> None:
-        super().__init__(label, file_count="directory", **options)
+    It has no constructor of its own: Gradio reads from its arguments what the page is told.
+    """
 
     def preprocess(self, payload: ListFiles | FileData | None) -> list[str]:
         return _paths(payload)

@@ -176,7 +176,7 @@ def build(lab: Lab, page: gr.Blocks, tab: gr.Tab) -> None:
         )
         gr.Markdown(text.MANY_NOTE, elem_classes="lab-note")
         with gr.Row():
-            folder = FolderButton(text.MANY_FOLDER, size="sm", elem_id="many-folder")
+            folder = FolderButton(text.MANY_FOLDER, file_count="directory", size="sm", elem_id="many-folder")
             start = gr.Button(text.MANY_START, size="sm", elem_id="many-start")
             cancel = gr.Button(text.CANCEL, visible=False, size="sm", elem_id="many-cancel")
         table = gr.HTML(elem_id="many", apply_default_css=False, js_on_load=SPEAK)
