@@ -210,11 +210,13 @@ class Lab:
                 self._jobs[key] = self.in_background(work)
             return self._jobs[key]
 
-    def cancel(self, key: str) -> None:
-        """End a shared job at its next sign of progress; nothing if there is none."""
+    def cancel(self, key: str) -> bool:
+        """End a shared job at its next sign of progress; whether there is one."""
         with self._lock:
-            if key in self._jobs:
-                self._jobs[key].cancelled.set()
+            job = self._jobs.get(key)
+            if job is not None:
+                job.cancelled.set()
+            return job is not None
 
     def _run(self, load: Callable[[Progress], Any], job: DataJob) -> None:
         def progress(stage: str, done: int, total: int) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import gradio as gr
 from PIL import Image
@@ -111,20 +112,25 @@ def _beside(lab: Lab) -> list[tuple[str, str]]:
     return [(text.NOTHING, ALONE), *checkpoint_choices(lab)]
 
 
-def classify_in_background(lab: Lab, names: list[str], paths: list[str]) -> Iterator[tuple[str, str | None]]:
+def classify_in_background(
+    lab: Lab, key: str, names: list[str], paths: list[str]
+) -> Iterator[tuple[str, str | None]]:
     """Classify many files; yields markup of how far it is and, once it is done, of the table.
 
     The second of each pair is where the table is as CSV, until the iterator is closed. Closing it ends the
-    work and waits for nothing: Gradio does so on its event loop.
+    work and waits for nothing: Gradio does so on its event loop. `lab.cancel(key)` ends it as well.
     """
     folder = tempfile.mkdtemp()
     out = Path(folder) / text.MANY_FILE
-    job = lab.in_background(lambda told: classify_files(lab, names, paths, out, told))
+    job = lab.shared_job(key, lambda told: classify_files(lab, names, paths, out, told))
     try:
         while not job.finished.wait(0.3):
             share = f" {text.count(job.done)} / {text.count(job.total)}" if job.total else ""
             yield _note(f"{text.STAGES.get(job.stage, '…')}{share}"), None
-        yield (_refusal(job.error), None) if job.error else (job.data, str(out))
+        if job.cancelled.is_set():
+            yield _note(text.CANCELLED, "lab-say"), None
+        else:
+            yield (_refusal(job.error), None) if job.error else (job.data, str(out))
     finally:
         job.cancelled.set()
         lab.in_background(lambda _: job.finished.wait() and shutil.rmtree(folder))
@@ -179,6 +185,7 @@ def build(lab: Lab, page: gr.Blocks, tab: gr.Tab) -> None:
             folder = FolderButton(text.MANY_FOLDER, file_count="directory", size="sm", elem_id="many-folder")
             start = gr.Button(text.MANY_START, size="sm", elem_id="many-start")
             cancel = gr.Button(text.CANCEL, visible=False, size="sm", elem_id="many-cancel")
+        batch = gr.State(None)  # the key of the batch that runs or waits, for cancelling it
         table = gr.HTML(elem_id="many", apply_default_css=False, js_on_load=SPEAK)
         download = gr.DownloadButton(text.MANY_CSV, visible=False, size="sm", elem_id="many-csv")
 
@@ -210,29 +217,34 @@ def build(lab: Lab, page: gr.Blocks, tab: gr.Tab) -> None:
         choices = [(text.HEAT_OF_SAID, SAID), *((c, c) for c in classes)]
         return gr.Dropdown(choices=choices, value=label if label in classes else SAID)
 
-    def on_many(paths: list[str], name: str | None, second: str | None) -> Iterator[tuple[Any, ...]]:
-        off = gr.Button(visible=False)
+    def on_many(
+        key: str | None, paths: list[str], name: str | None, second: str | None
+    ) -> Iterator[tuple[Any, ...]]:
+        """The only one that writes from when its turn has come until it ends."""
+        if key is None:  # cancelled before its turn came
+            yield (gr.skip(),) * 4
+            return
         names = list(_chosen(name, second))
         if not names:
-            yield _refusal(text.NO_CHECKPOINTS), gr.skip(), off
+            yield _refusal(text.NO_CHECKPOINTS), gr.skip(), *swap(False)
             return
-        with contextlib.closing(classify_in_background(lab, names, paths)) as steps:
+        with contextlib.closing(classify_in_background(lab, key, names, paths)) as steps:
             for markup, out in steps:
-                if out is None:
-                    yield markup, gr.skip(), gr.skip()
-                else:
-                    yield markup, gr.DownloadButton(value=out, visible=True), gr.skip()
-        yield gr.skip(), gr.skip(), off
+                found = gr.skip() if out is None else gr.DownloadButton(value=out, visible=True)
+                yield markup, found, gr.skip(), gr.skip()
+        yield gr.skip(), gr.skip(), *swap(False)
 
     def on_start() -> tuple[Any, ...]:
-        return _note(text.WAITING), gr.DownloadButton(visible=False), gr.Button(visible=True)
+        return _note(text.WAITING), gr.DownloadButton(visible=False), *swap(True), uuid4().hex
 
-    def on_cancel() -> tuple[Any, ...]:
-        return (
-            _note(text.CANCELLED, "lab-say"),
-            gr.DownloadButton(visible=False),
-            gr.Button(visible=False),
-        )
+    def on_cancel(key: str | None) -> tuple[Any, ...]:
+        if key is None or lab.cancel(key):
+            return (gr.skip(),) * 5
+        return _note(text.CANCELLED, "lab-say"), gr.skip(), *swap(False), None
+
+    def swap(running: bool) -> tuple[gr.Button, gr.Button]:
+        """Start or Cancel, whichever there is to do."""
+        return gr.Button(visible=not running), gr.Button(visible=running)
 
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on(  # all that asks is one event: answers of two could come in the wrong order
@@ -258,10 +270,18 @@ def build(lab: Lab, page: gr.Blocks, tab: gr.Tab) -> None:
     choice.change(on_network, [choice, reason], [reason], **quiet)
     reset.click(lambda: AT_REST, None, sliders, **quiet)
     folder.upload(lambda paths: paths, [folder], [files], api_visibility="private")
-    shown = [table, download, cancel]
-    started = start.click(on_start, None, shown, queue=False, **quiet)
-    running = started.then(on_many, [files, choice, other], shown, concurrency_limit=MAX_BATCHES, **quiet)
-    cancel.click(on_cancel, None, shown, cancels=[running], **quiet)
+    shown = [table, download, start, cancel]
+    # Gradio's own way to cancel closes its stream before the answer to the click has come, now and then.
+    started = start.click(on_start, None, [*shown, batch], queue=False, **quiet)
+    started.then(
+        on_many,
+        [batch, files, choice, other],
+        shown,
+        trigger_mode="multiple",
+        concurrency_limit=MAX_BATCHES,
+        **quiet,
+    )
+    cancel.click(on_cancel, [batch], [*shown, batch], queue=False, **quiet)
 
 
 def _note(words: str, kind: str = "") -> str:

@@ -630,7 +630,7 @@ def test_a_batch_that_nobody_wants_ends_without_keeping_anyone_waiting(
     for i in range(50):
         files.append(str(tmp_path / f"{i}.png"))
         shutil.copy(picture, files[-1])
-    steps = classify.classify_in_background(lab, [RUN], files)
+    steps = classify.classify_in_background(lab, "one", [RUN], files)
     next(steps)
     begin = time.monotonic()
     steps.close()
@@ -640,6 +640,22 @@ def test_a_batch_that_nobody_wants_ends_without_keeping_anyone_waiting(
         time.sleep(0.05)
     assert not folder.exists()
     assert len(decoded) < 10  # those under way
+
+
+def test_a_cancelled_batch_says_so_last(lab: Lab, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_network(lab, RUN, ["x", "y"])
+    go_on = threading.Event()
+    monkeypatch.setattr(
+        classify, "classify_files", lambda *args: (go_on.wait(20), args[-1]("classify", 1, 2))
+    )
+    steps = classify.classify_in_background(lab, "one", [RUN], [str(picture)])
+    next(steps)
+    assert lab.cancel("one")
+    assert not lab.cancel("another")
+    go_on.set()
+    markup, out = list(steps)[-1]
+    assert text.CANCELLED in markup
+    assert out is None
 
 
 def test_networks_that_are_gone_are_replaced_and_none_beside_stays_none(lab: Lab) -> None:
