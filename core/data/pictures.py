@@ -6,6 +6,7 @@ checked before anything is decoded.
 
 import contextlib
 import io
+import math
 import re
 import struct
 import threading
@@ -34,6 +35,8 @@ MAX_PIXELS_OF = {
 }
 MAX_SCANNED_PIXELS = 400_000_000  # of a JPEG in several scans: each goes over the whole picture
 LARGE = 8_000_000  # pixels; one such picture is decoded at a time
+MAX_DECODED = 8 * 2**20  # pixels of a large picture once decoded
+MAX_MARKERS = 10_000  # in a JPEG; phones write some dozens
 DECODED_SIDE = 1024  # the shorter side of large pictures once decoded: much more than a network sees
 BAND = 1_000_000  # pixels of a large picture that are turned to RGB at a time
 
@@ -159,8 +162,11 @@ def _scans(image: Image.Image, data: bytes) -> int:
     """In how many scans a JPEG's first picture comes, at least 2 if not all at once; 1 for other formats."""
     if image.format not in ("JPEG", "MPO"):
         return 1
-    scans, all_at_once, at = 0, False, 2
-    while marker := _JPEG_MARKER.search(data, at):
+    scans, at = 0, 2
+    for _ in range(MAX_MARKERS):
+        marker = _JPEG_MARKER.search(data, at)
+        if marker is None:
+            break
         kind, at = marker[0][1], marker.end()
         if kind == 0xD9:  # the end
             break
@@ -168,10 +174,13 @@ def _scans(image: Image.Image, data: bytes) -> int:
             continue
         if kind == 0xDA:
             scans += 1
-            if scans == 1 and not image.info.get("progressive"):
-                all_at_once = data[at + 2 : at + 3] == bytes([image.layers])
+            all_at_once = data[at + 2 : at + 3] == bytes([image.layers])
+            if scans == 1 and all_at_once and not image.info.get("progressive"):
+                return 1
         at += int.from_bytes(data[at : at + 2])
-    return 1 if all_at_once else max(scans, 2)
+    else:
+        raise PictureError(_broken(ValueError("too many markers")))
+    return max(scans, 2)
 
 
 class Frame(NamedTuple):
@@ -242,8 +251,10 @@ def _broken(error: BaseException) -> str:
 
 
 def _in_bands(image: Image.Image) -> Image.Image:
-    """`_on_white` of a large picture, some rows at a time, its shorter side shrunk to about DECODED_SIDE."""
-    times = max(min(image.size) // DECODED_SIDE, 1)
+    """`_on_white` of a large picture, some rows at a time, its shorter side shrunk to about DECODED_SIDE,
+    or more where that leaves too many pixels."""
+    times = min(image.size) // DECODED_SIDE
+    times = max(times, math.ceil(math.sqrt(image.width * image.height / MAX_DECODED)))
     whole = Image.new("RGB", (-(-image.width // times), -(-image.height // times)))
     span = _grey_span(image) if image.mode in GREYS else None
     for box in _bands(image, times):

@@ -1,10 +1,12 @@
 import io
+import math
 import os
 import random
 import struct
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import zlib
 from collections.abc import Callable
@@ -16,7 +18,7 @@ import torch
 from PIL import Image, ImageFile, features
 
 from core.data import pictures
-from core.data.pictures import MAX_BYTES, PictureError, read_picture, to_pixels
+from core.data.pictures import MAX_BYTES, MAX_DECODED, PictureError, read_picture, to_pixels
 
 ROOT = Path(__file__).parents[2]
 WHITE = (255, 255, 255)
@@ -372,14 +374,31 @@ LARGEST = {  # at the limit of its kind; deflate and others make little of one c
 def test_the_largest_pictures_take_less_than_300_mb(kind: str, tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(LARGEST[kind]())
     code = (
-        "import resource, sys; from core.data.pictures import read_picture as r\n"
+        "import resource, sys, threading\n"
+        "from core.data.pictures import read_picture as r\n"
+        "from core.inference.classifier import view\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
-        "before = peak(); r(sys.argv[1]); print(peak() - before)"
+        "before = peak(); image = r(sys.argv[1])\n"
+        "two = [threading.Thread(target=view, args=(image, 32)) for _ in range(2)]\n"
+        "[t.start() for t in two]; [t.join() for t in two]; print(peak() - before)"
     )
     asked = [sys.executable, "-c", code, str(tmp_path / "picture")]
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 300
+
+
+def test_a_long_picture_is_not_kept_at_its_full_size() -> None:
+    assert math.prod(read_picture(LARGEST["wide"]()).size) <= MAX_DECODED
+
+
+def test_a_jpeg_of_millions_of_markers_takes_no_time() -> None:
+    markers = b"\xff\x01" * 5_000_000
+    image = Image.new("RGB", (8, 8))
+    begin = time.monotonic()
+    assert "markers" in refusal(encode(image, "JPEG", progressive=True)[:-2] + markers)
+    read_picture(encode(image, "JPEG")[:-2] + markers)  # what follows the one scan is not looked at
+    assert time.monotonic() - begin < 1
 
 
 def test_a_second_picture_in_a_jpeg_file_is_no_scan() -> None:
