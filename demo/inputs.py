@@ -85,6 +85,16 @@ class Dial(gr.Slider):
         return "slider"
 
 
+class Count(gr.Number):
+    """A `gr.Number` (`precision=0`) that hands on what came: our own code says what is wrong with it."""
+
+    def preprocess(self, payload: object) -> object:
+        return payload
+
+    def get_block_name(self) -> str:
+        return "number"
+
+
 class Choice(gr.Dropdown):
     """A `gr.Dropdown` that hands on any text: what there is, our own code knows, and says it in a sentence.
 

@@ -9,7 +9,7 @@ import gradio as gr
 from core.runs import list_runs, summarise
 from demo import text
 from demo.answers import TOP
-from demo.inputs import Page, PictureInput
+from demo.inputs import Count, Page, PictureInput
 from demo.lab import Lab
 from demo.live import show_run
 from demo.plot_view import HEAD, PLOTLY_JS
@@ -177,7 +177,7 @@ def _add_api(lab: Lab) -> None:
 
     with gr.Row(visible=False):
         image = PictureInput(label="image")
-        name, top = gr.Textbox(label="checkpoint"), gr.Number(TOP, precision=0, label="top")
+        name, top = gr.Textbox(label="checkpoint"), Count(TOP, precision=0, label="top")
         outcome = gr.JSON(label="result")
         gr.Button().click(classify_picture, [image, name, top], outcome, api_name="classify")
     gr.api(start_training, api_name="start_training")

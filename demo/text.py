@@ -177,7 +177,9 @@ SOME_NONE_UNSURE = "{title} thinks of {a} first and is not sure; to {other} it i
 NEVER_NONE = "It can't say “none of these”: too few pictures were kept aside when it was trained."
 BAD_PICTURE = "This file can't be used: {reason}."
 NO_PICTURE = "There is no picture."
-NO_ADDRESSES = "Addresses of pictures are not fetched here. Upload the picture, or give a data: address."
+NO_ADDRESSES = (
+    "Addresses of pictures are not fetched here. Upload the picture (an agent may give a data: address)."
+)
 BAD_TOP = "top is how many classes are returned: 1 or more."
 BESIDE, NOTHING = "Beside it", "nothing"
 SIMILAR = "Most similar to the network, of {count} training pictures:"

@@ -78,6 +78,8 @@ class Uploads:
 
     def describe(self, name: str) -> str:
         """Markup: how many images, which classes, and a picture of each of the first few."""
+        if name not in self.sources():
+            return ""
         try:
             about = json.loads(self._about(name).read_text("utf-8"))
             sheet = base64.b64encode(self._examples(name).read_bytes()).decode()

@@ -187,9 +187,11 @@ def build(lab: Lab, tab: gr.Tab) -> dict[str, gr.components.Component]:
     def on_tab(name: str | None, second: str | None, *rest: Any) -> tuple[Any, ...]:
         """The tab is opened: if what was looked at is gone, or nothing was, what there is first."""
         networks = checkpoint_choices(lab)
-        if name in [each for _, each in networks]:
+        names = [each for _, each in networks]
+        if name in names and (not second or second in names):
             return gr.Dropdown(choices=networks), gr.skip(), *(gr.skip() for _ in shown)
-        name, second = first_two(networks)
+        first, beside = first_two(networks)
+        name, second = (name if name in names else first), (second if second in names else beside)
         pair = (gr.Dropdown(choices=networks, value=each) for each in (name, second))
         return *pair, *on_network(name, second, *rest)
 
