@@ -106,9 +106,15 @@ class Lab:
         """Start checking an archive that is to become the data set `name`."""
         return self.in_background(lambda told: self.uploads.add(name, file, set(self.sources), told))
 
-    def in_background(self, work: Callable[[Progress], Any]) -> DataJob:
-        """Start work that tells how far it is; what it returns is the job's `data`."""
-        job = DataJob()
+    def in_background(
+        self, work: Callable[[Progress], Any], cancelled: threading.Event | None = None
+    ) -> DataJob:
+        """Start work that tells how far it is; what it returns is the job's `data`.
+
+        Args:
+            cancelled: ends it at its next sign of progress, once set.
+        """
+        job = DataJob(cancelled=cancelled or threading.Event())
         threading.Thread(target=self._run, args=(work, job), daemon=True).start()
         return job
 
@@ -210,13 +216,11 @@ class Lab:
                 self._jobs[key] = self.in_background(work)
             return self._jobs[key]
 
-    def cancel(self, key: str) -> bool:
-        """End a shared job at its next sign of progress; whether there is one."""
+    def cancel(self, key: str) -> None:
+        """End a shared job at its next sign of progress; nothing if there is none."""
         with self._lock:
-            job = self._jobs.get(key)
-            if job is not None:
-                job.cancelled.set()
-            return job is not None
+            if key in self._jobs:
+                self._jobs[key].cancelled.set()
 
     def _run(self, load: Callable[[Progress], Any], job: DataJob) -> None:
         def progress(stage: str, done: int, total: int) -> None:

@@ -76,7 +76,8 @@ def classify_files(lab: Lab, names: list[str], files: list[str], out: Path, told
 
 
 def _find(files: list[str], stack: ExitStack) -> Pictures:
-    """Names and ways to read them; files of the same name are numbered."""
+    """Names and ways to read them; files of the same name are numbered, and what is in an archive carries its
+    name where there is more than that archive."""
     pictures: Pictures = []
     paths = [path for path in map(Path, dict.fromkeys(files)) if not is_hidden((path.name,))]
     too_many = InputError(text.MANY_LIMIT.format(pictures=text.count(MAX_PICTURES), archives=MAX_ARCHIVES))
@@ -96,7 +97,10 @@ def _find(files: list[str], stack: ExitStack) -> Pictures:
             except InputError as error:
                 pictures.append((name, partial(_refuse, str(error).rstrip("."))))
             else:
-                pictures += [(str(PurePosixPath(*p)), partial(listing.read, key)) for p, key in listing.files]
+                before = (name,) if len(paths) > 1 else ()
+                pictures += [
+                    (str(PurePosixPath(*before, *p)), partial(listing.read, key)) for p, key in listing.files
+                ]
         if len(pictures) > MAX_PICTURES:
             raise too_many
     return pictures

@@ -3,12 +3,13 @@
 import contextlib
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import gradio as gr
 from PIL import Image
@@ -40,8 +41,9 @@ spoken.setAttribute('role', 'status');
 document.body.append(spoken);
 let later;
 new MutationObserver(() => {
+  const said = element.querySelector('.lab-say')?.textContent;
+  if (said === undefined) return;  // how far another one is cuts nothing short
   clearTimeout(later);
-  const said = element.querySelector('.lab-say')?.textContent ?? '';
   spoken.textContent = '';
   later = setTimeout(() => { spoken.textContent = said; }, 200);
 }).observe(element, { childList: true, subtree: true, characterData: true });
@@ -112,17 +114,45 @@ def _beside(lab: Lab) -> list[tuple[str, str]]:
     return [(text.NOTHING, ALONE), *checkpoint_choices(lab)]
 
 
-def classify_in_background(
-    lab: Lab, key: str, names: list[str], paths: list[str]
-) -> Iterator[tuple[str, str | None]]:
+@dataclass(eq=False)
+class Batch:
+    """Many pictures that were asked for, from the press of Start on.
+
+    Gradio hands the last one to whichever event's turn it is, so it has to be begun once only; and Cancel may
+    be pressed before that.
+    """
+
+    names: tuple[str, ...]  # of networks
+    paths: list[str]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    _begun: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self) -> bool:
+        """Whether it is still wanted and has not been begun; now it has."""
+        with self._lock:
+            first = not self._begun and not self.cancelled.is_set()
+            self._begun |= first
+            return first
+
+    def cancel(self) -> bool:
+        """Whether it has been begun: the one that began it then says how it ends."""
+        with self._lock:
+            self.cancelled.set()
+            return self._begun
+
+
+def classify_in_background(lab: Lab, batch: Batch) -> Iterator[tuple[str, str | None]]:
     """Classify many files; yields markup of how far it is and, once it is done, of the table.
 
     The second of each pair is where the table is as CSV, until the iterator is closed. Closing it ends the
-    work and waits for nothing: Gradio does so on its event loop. `lab.cancel(key)` ends it as well.
+    work and waits for nothing: Gradio does so on its event loop.
     """
     folder = tempfile.mkdtemp()
     out = Path(folder) / text.MANY_FILE
-    job = lab.shared_job(key, lambda told: classify_files(lab, names, paths, out, told))
+    job = lab.in_background(
+        lambda told: classify_files(lab, list(batch.names), batch.paths, out, told), batch.cancelled
+    )
     try:
         while not job.finished.wait(0.3):
             share = f" {text.count(job.done)} / {text.count(job.total)}" if job.total else ""
@@ -185,7 +215,7 @@ def build(lab: Lab, page: gr.Blocks, tab: gr.Tab) -> None:
             folder = FolderButton(text.MANY_FOLDER, file_count="directory", size="sm", elem_id="many-folder")
             start = gr.Button(text.MANY_START, size="sm", elem_id="many-start")
             cancel = gr.Button(text.CANCEL, visible=False, size="sm", elem_id="many-cancel")
-        batch = gr.State(None)  # the key of the batch that runs or waits, for cancelling it
+        batch = gr.State(None)  # the Batch that waits or runs
         table = gr.HTML(elem_id="many", apply_default_css=False, js_on_load=SPEAK)
         download = gr.DownloadButton(text.MANY_CSV, visible=False, size="sm", elem_id="many-csv")
 
@@ -217,30 +247,31 @@ def build(lab: Lab, page: gr.Blocks, tab: gr.Tab) -> None:
         choices = [(text.HEAT_OF_SAID, SAID), *((c, c) for c in classes)]
         return gr.Dropdown(choices=choices, value=label if label in classes else SAID)
 
-    def on_many(
-        key: str | None, paths: list[str], name: str | None, second: str | None
-    ) -> Iterator[tuple[Any, ...]]:
-        """The only one that writes from when its turn has come until it ends."""
-        if key is None:  # cancelled before its turn came
+    def on_many(wanted: Batch | None) -> Iterator[tuple[Any, ...]]:
+        """The only one that writes from when a batch is begun until it ends."""
+        if wanted is None:  # the page's session was given up for others
+            yield _note(text.CANCELLED, "lab-say"), gr.skip(), *swap(False)
+            return
+        if not wanted.begin():
             yield (gr.skip(),) * 4
             return
-        names = list(_chosen(name, second))
-        if not names:
+        if not wanted.names:
             yield _refusal(text.NO_CHECKPOINTS), gr.skip(), *swap(False)
             return
-        with contextlib.closing(classify_in_background(lab, key, names, paths)) as steps:
+        with contextlib.closing(classify_in_background(lab, wanted)) as steps:
             for markup, out in steps:
                 found = gr.skip() if out is None else gr.DownloadButton(value=out, visible=True)
                 yield markup, found, gr.skip(), gr.skip()
         yield gr.skip(), gr.skip(), *swap(False)
 
-    def on_start() -> tuple[Any, ...]:
-        return _note(text.WAITING), gr.DownloadButton(visible=False), *swap(True), uuid4().hex
+    def on_start(paths: list[str], name: str | None, second: str | None) -> tuple[Any, ...]:
+        wanted = Batch(_chosen(name, second), paths)
+        return _note(text.WAITING), gr.DownloadButton(visible=False), *swap(True), wanted
 
-    def on_cancel(key: str | None) -> tuple[Any, ...]:
-        if key is None or lab.cancel(key):
-            return (gr.skip(),) * 5
-        return _note(text.CANCELLED, "lab-say"), gr.skip(), *swap(False), None
+    def on_cancel(wanted: Batch | None) -> tuple[Any, ...]:
+        if wanted is not None and wanted.cancel():
+            return (gr.skip(),) * 4
+        return _note(text.CANCELLED, "lab-say"), gr.skip(), *swap(False)
 
     def swap(running: bool) -> tuple[gr.Button, gr.Button]:
         """Start or Cancel, whichever there is to do."""
@@ -272,16 +303,9 @@ def build(lab: Lab, page: gr.Blocks, tab: gr.Tab) -> None:
     folder.upload(lambda paths: paths, [folder], [files], api_visibility="private")
     shown = [table, download, start, cancel]
     # Gradio's own way to cancel closes its stream before the answer to the click has come, now and then.
-    started = start.click(on_start, None, [*shown, batch], queue=False, **quiet)
-    started.then(
-        on_many,
-        [batch, files, choice, other],
-        shown,
-        trigger_mode="multiple",
-        concurrency_limit=MAX_BATCHES,
-        **quiet,
-    )
-    cancel.click(on_cancel, [batch], [*shown, batch], queue=False, **quiet)
+    started = start.click(on_start, [files, choice, other], [*shown, batch], queue=False, **quiet)
+    started.then(on_many, [batch], shown, trigger_mode="multiple", concurrency_limit=MAX_BATCHES, **quiet)
+    cancel.click(on_cancel, [batch], shown, queue=False, **quiet)
 
 
 def _note(words: str, kind: str = "") -> str:

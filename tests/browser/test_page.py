@@ -572,6 +572,8 @@ def test_a_batch_can_be_cancelled_and_addresses_are_not_fetched(
             client.predict(address, "simple_cnn", 3, api_name="/classify")
         with pytest.raises(AppError, match="not fetched"):  # where a file has no business either
             client.predict(handle_file(str(picture)), address, 3, api_name="/classify")
+        with pytest.raises(AppError, match="how many classes"):
+            client.predict(handle_file(str(picture)), "simple_cnn", "x", api_name="/classify")
     finally:
         page.close()
         app.terminate()
