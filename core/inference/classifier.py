@@ -13,7 +13,7 @@ from core.data.pictures import WHOLE, Frame, cut, to_pixels
 from core.evaluation import distances, energy, familiarity, logits_and_features, most_similar, predict
 from core.inference.distort import Distortion, distort
 
-SURE = 0.6  # calibrated probability of the best class from which on it is called sure
+SURE = 0.8  # calibrated probability of the best class from which on it is called sure
 
 Verdict = Literal["sure", "unsure", "none"]
 

@@ -22,7 +22,7 @@ from core.data.batches import normalise
 from core.data.pictures import WHOLE, Frame, cut
 from core.evaluation import distances, familiarity, fit_novelty, make_bank
 from core.evaluation.novelty import nearness
-from core.inference import Distortion, classify, classify_views, grad_cam, overlay, view
+from core.inference import Distortion, classifier, classify, classify_views, grad_cam, overlay, view
 from core.inference.batch import classify_many
 from core.models import MODELS, create_model
 
@@ -151,6 +151,24 @@ def test_the_bank_is_kept_in_the_checkpoint_and_decides(tmp_path: Path, pixels: 
         assert (said.verdict == "none") == verdict_is_none
     without = replace(loaded, bank=None)
     assert classify_views(without, pixels[None])[0].predictions == said.predictions
+
+
+@pytest.mark.parametrize(
+    ("best", "verdict"), [(0.95, "sure"), (0.81, "sure"), (0.79, "unsure"), (0.3, "unsure")]
+)
+def test_sure_means_a_calibrated_probability_of_four_in_five(
+    best: float, verdict: str, pixels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = make_checkpoint("simple_cnn")
+    temperature = 1.7
+    checkpoint = replace(checkpoint, info=checkpoint.info.model_copy(update={"temperature": temperature}))
+    shares = torch.full((len(checkpoint.info.classes),), (1 - best) / (len(checkpoint.info.classes) - 1))
+    shares[3] = best
+    said = torch.cat([shares.log() * temperature, torch.zeros(4)])[None]
+    monkeypatch.setattr(classifier, "predict", lambda *args, **more: said)
+    (answer,) = classify_views(checkpoint, pixels[None], mirror=False)
+    assert answer.predictions[0][1] == pytest.approx(best, abs=1e-4)
+    assert answer.verdict == verdict
 
 
 def test_many_pictures_get_the_answers_each_gets_alone() -> None:
